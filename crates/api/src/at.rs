@@ -1,4 +1,4 @@
-//! `/api/v1/at`: a person's commands to a modem's port, and what the modem says unasked.
+//! `/api/v1/at`: commands to a modem's port, and the URCs that come back.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +12,14 @@ pub struct Command {
     pub line: String,
     /// The answer to the command's prompt.
     pub data_base64: Option<String>,
-    /// How long its answer may take, in milliseconds.
+    /// The time limit of the answer, in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// Whether it is to be sent although it may harm.
+    /// True to send it even if it may do harm.
     #[serde(default)]
     pub dangerous: bool,
 }
 
-/// The event `urc` of the stream: what the modem said unasked.
+/// The event `urc` of the stream: an unsolicited result code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Urc {
     /// The line.

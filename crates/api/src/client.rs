@@ -1,7 +1,7 @@
-//! A client of the running agent's HTTP API: where the agent is, and what it answers.
+//! A client of the HTTP API: it finds the running agent, sends requests and reads the answers.
 //!
-//! The commands that need a running agent share it, so that they look for it in the same places and
-//! fail in the same words. A request that may have reached the agent is never sent a second time.
+//! The commands that need a running agent share it. So they look for the agent in the same places
+//! and print the same errors. A request that may have reached the agent is never sent again.
 
 mod events;
 mod owner;
@@ -35,10 +35,11 @@ use owner::Owners;
 pub use events::{Event, Events};
 pub use target::{DEFAULT_CONFIG, DEFAULT_URL, Target, TargetError};
 
-/// A gateway's own agent answers at once; a remote one within a few round trips.
+/// The time limit of a connect: a local agent accepts at once, a remote one within a few round
+/// trips.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The agent gives up a request after 30 s; a little later nothing comes any more.
+/// The time limit of an answer. The agent gives up a request after 30 s.
 const ANSWER: Duration = Duration::from_secs(35);
 
 /// The most bytes of an answer: `/metrics` of a hundred modems has less than one MiB.
@@ -69,11 +70,11 @@ impl fmt::Display for Address {
     }
 }
 
-/// The addresses that were tried in vain, and what the system said of each.
+/// The addresses that could not be reached, each with the system's error.
 #[derive(Debug)]
 pub struct Attempts {
     tried: Vec<(Address, io::Error)>,
-    /// An address of the agent at which the token is not shown.
+    /// An address of the agent that was not tried, since the token would be shown there.
     withheld: Option<Address>,
 }
 
@@ -92,32 +93,32 @@ impl fmt::Display for Attempts {
     }
 }
 
-/// Why the agent gave no good answer.
+/// The reason why a request to the agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nothing listens at any of its addresses.
+    /// Nothing listens at any of the agent's addresses.
     #[error("no agent runs: {0}; start one with `modemfleet run --config FILE`")]
     NotRunning(Attempts),
-    /// The same, and the fleet file that should have said where one is has errors.
+    /// As above, and the fleet file that names the addresses has errors.
     #[error("{rendered}\nno agent runs by this file: {attempts}")]
     Faulty {
-        /// Its problems with their places.
+        /// The file's problems with their places.
         rendered: String,
-        /// Where one was looked for.
+        /// The addresses that were tried.
         attempts: Attempts,
     },
-    /// It cannot be reached, and may run all the same.
+    /// The agent cannot be reached, but may be running.
     #[error("the agent cannot be reached: {0}")]
     Unreachable(Attempts),
-    /// The token to show is not there.
+    /// The token could not be read.
     #[error("{address} asks for a token, which could not be read")]
     Token {
-        /// Where it would have been shown.
+        /// The address that asks for the token.
         address: Address,
-        /// Why it could not be read.
+        /// The error of the read.
         source: SecretError,
     },
-    /// A program of another user has the port.
+    /// A program of another user listens on the port.
     #[error(
         "the token is not shown at {address}, where a program of {user} listens, which is not the agent's; stop that \
          program, or name the address with `--url` and `--token-file` if you trust it"
@@ -128,44 +129,44 @@ pub enum ClientError {
         /// The owner of the program that listens there.
         user: String,
     },
-    /// The connection ended, or something else than HTTP came, before the end of the answer.
+    /// The connection ended before the end of the answer, or the answer was not HTTP.
     #[error("{address} gave no whole answer")]
     Broken {
-        /// Who was asked.
+        /// The address of the request.
         address: Address,
-        /// What HTTP says of it.
+        /// The error of the HTTP connection.
         source: hyper::Error,
     },
     /// No answer came in time.
     #[error("{address} did not answer within {} s", after.as_secs())]
     Late {
-        /// Who was asked.
+        /// The address of the request.
         address: Address,
-        /// How long it was waited for.
+        /// The time limit.
         after: Duration,
     },
-    /// The agent said no.
+    /// The agent refused the request.
     #[error("refused: {code}: {message}")]
     Refused {
-        /// The API's word for programs.
+        /// The API's error code, for programs.
         code: String,
-        /// Its sentence for people.
+        /// The API's message, for people.
         message: String,
     },
-    /// What answered speaks HTTP and is no agent.
+    /// The answer is HTTP but not the agent's.
     #[error("{address} answered {status} with {what}: is it a modemfleet agent?")]
     Strange {
-        /// Who answered.
+        /// The address of the request.
         address: Address,
-        /// The status.
+        /// The status of the answer.
         status: u16,
-        /// What is wrong with the answer.
+        /// The fault of the answer.
         what: &'static str,
     },
 }
 
 impl ClientError {
-    /// The exit code by the contract: 3 no agent runs, 2 wrong configuration, else 1.
+    /// Returns the exit code: 3 if no agent runs, 2 for a wrong configuration, 1 otherwise.
     pub fn code(&self) -> ExitCode {
         match self {
             Self::NotRunning(_) => ExitCode::from(NO_AGENT),
@@ -174,23 +175,23 @@ impl ClientError {
         }
     }
 
-    /// Whether the agent said no with this word.
+    /// Reports whether the agent refused the request with this error code.
     pub fn is_refusal_of(&self, word: &str) -> bool {
         matches!(self, Self::Refused { code, .. } if code == word)
     }
 
-    /// Whether the next request would fare no better.
+    /// Reports whether the next request would fail as well.
     pub fn is_lasting(&self) -> bool {
         !matches!(self, Self::Refused { .. } | Self::Late { .. })
     }
 
-    /// Whether the request may have been done without its answer having come back.
+    /// Reports whether the agent may have done the request although no good answer came.
     pub fn is_in_doubt(&self) -> bool {
         matches!(self, Self::Broken { .. } | Self::Late { .. } | Self::Strange { .. })
     }
 }
 
-/// What is asked of the agent.
+/// A request to the agent.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
     /// The method.
@@ -204,26 +205,26 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// A GET of `path`.
+    /// Returns a GET of `path`.
     pub fn get(path: &'a str) -> Self {
         Self { method: Method::GET, path, key: None, body: Bytes::new() }
     }
 }
 
-/// An agent's API, over a connection that is kept from one request to the next.
+/// A client of one agent. It keeps its connection from one request to the next.
 #[derive(Debug)]
 pub struct Client {
     addresses: Vec<Address>,
     token: Option<Ref>,
-    /// The users to whose programs the token is shown; none if the address was named.
+    /// The users whose programs may see the token; `None` if the operator named the address.
     owners: Option<Owners>,
-    /// An address of the agent at which the token is not shown.
+    /// An address of the agent that is not tried, since the token would be shown there.
     withheld: Option<Address>,
-    /// What is wrong with the file that names them.
+    /// The problems of the fleet file that names the addresses.
     faulty: Option<String>,
-    /// What bodies are called, where the API asks for it.
+    /// The header `Content-Type` of bodies, for the paths that need it.
     content_type: Option<HeaderValue>,
-    /// How long an answer may take.
+    /// The time limit of an answer.
     patience: Duration,
     link: Option<Link>,
 }
@@ -233,10 +234,10 @@ pub struct Client {
 struct Link {
     sender: SendRequest<Full<Bytes>>,
     address: Address,
-    /// `Authorization`, where the address asks for it.
+    /// The header `Authorization`, if the address needs it.
     authorization: Option<HeaderValue>,
     content_type: Option<HeaderValue>,
-    /// The task that drives the connection; it ends with this value.
+    /// The task that drives the connection; it is aborted when the link is dropped.
     _driver: JoinSet<()>,
 }
 
@@ -254,7 +255,7 @@ impl Client {
         }
     }
 
-    /// Another one of the same agent, with a connection of its own.
+    /// Returns a second client of the same agent, with its own connection.
     #[must_use]
     pub fn another(&self) -> Self {
         Self {
@@ -262,30 +263,30 @@ impl Client {
             withheld: self.withheld.clone(),
             content_type: self.content_type.clone(),
             patience: self.patience,
-            // What is wrong with the file is said once.
+            // The file's problems are printed once.
             ..Self::at(self.addresses.clone(), self.token.clone())
         }
     }
 
-    /// The same, whose bodies are called JSON, and which waits longer for an answer.
+    /// Returns the client with bodies of type JSON and a longer time for answers.
     #[must_use]
     pub fn with_json(self, patience: Duration) -> Self {
         let content_type = Some(HeaderValue::from_static("application/json"));
         Self { content_type, patience: patience.max(ANSWER), ..self }
     }
 
-    /// Asks, and returns the JSON of a good answer.
+    /// Sends the request and returns the JSON of a good answer.
     ///
     /// # Errors
     /// [`ClientError`].
     ///
     /// # Cancel safety
-    /// Dropped, it leaves open whether the agent did what was asked.
+    /// If the future is dropped, the agent may or may not have done the request.
     pub async fn json(&mut self, call: &Call<'_>) -> Result<Value, ClientError> {
         self.read(call).await
     }
 
-    /// Asks, and reads a good answer as what it is to be.
+    /// Sends the request and reads a good answer as a `T`.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -301,12 +302,12 @@ impl Client {
         })
     }
 
-    /// Who gave the last answer.
+    /// Returns the address that gave the last answer.
     pub fn place(&self) -> String {
         self.link.as_ref().map(|link| link.address.to_string()).unwrap_or_default()
     }
 
-    /// Asks, and returns the text of a good answer.
+    /// Sends the request and returns the text of a good answer.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -325,7 +326,7 @@ impl Client {
         };
         let mut answer = link.exchange_within(self.patience, call).await;
         if let Err(Failed::Unsent(_)) = answer {
-            // The kept connection ended just now, and nothing of the request has left.
+            // The kept connection ended just now, and nothing of the request was sent.
             link = self.open().await?;
             answer = link.exchange_within(self.patience, call).await;
         }
@@ -344,15 +345,15 @@ impl Client {
         Err(refusal(address, status, &body))
     }
 
-    /// The connection of the last request, where it still stands.
+    /// Returns the connection of the last request if it is still open.
     async fn kept(&mut self) -> Option<Link> {
         let mut link = self.link.take()?;
-        // It becomes ready once the last answer is wholly in, or fails where the agent closed it.
+        // It becomes ready when the last answer was read, or fails if the agent closed it.
         let ready = timeout(CONNECT, link.sender.ready()).await;
         ready.is_ok_and(|ready| ready.is_ok()).then_some(link)
     }
 
-    /// Connects to the first address that takes a connection.
+    /// Connects to the first address that accepts.
     async fn open(&self) -> Result<Link, ClientError> {
         let mut tried = Vec::new();
         for address in &self.addresses {
@@ -384,7 +385,7 @@ impl Client {
             }
             Address::Tcp(host, port) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                // Small requests one after the other: nothing is gained by waiting for more.
+                // Small requests, one after the other: nothing is gained by waiting for more bytes.
                 stream.set_nodelay(true)?;
                 self.judge(&stream, address)?;
                 Link::over(stream, address, self.authorization(address)?).await
@@ -392,7 +393,7 @@ impl Client {
         }
     }
 
-    /// Refuses to show the token to a program of somebody else.
+    /// Checks that the listener belongs to a trusted user before the token is shown to it.
     fn judge(&self, stream: &TcpStream, address: &Address) -> Result<(), OpenError> {
         let (Some(owners), Some(_)) = (&self.owners, &self.token) else { return Ok(()) };
         match owners.stranger(stream.local_addr()?, stream.peer_addr()?) {
@@ -401,12 +402,12 @@ impl Client {
         }
     }
 
-    /// Read at each connect, so that a rotated token is taken up.
+    /// Reads the token at each connect, so that a rotated token takes effect.
     fn authorization(&self, address: &Address) -> Result<Option<HeaderValue>, ClientError> {
         let Some(token) = &self.token else { return Ok(None) };
         let failed = |source| ClientError::Token { address: address.clone(), source };
         let shown = format!("Bearer {}", token.read().map_err(failed)?.expose_secret());
-        // The rule of a token lets nothing through that a header cannot hold.
+        // The rule for tokens allows only characters that a header can hold.
         let mut value = HeaderValue::from_str(&shown).ok();
         if let Some(value) = &mut value {
             value.set_sensitive(true);
@@ -415,11 +416,11 @@ impl Client {
     }
 }
 
-/// Why a connection was not opened.
+/// The reason why a connection was not opened.
 enum OpenError {
-    /// Nothing took it; the next address may.
+    /// The address did not accept; the next address may.
     Refused(io::Error),
-    /// Something is wrong beyond the address.
+    /// The error is not the address's alone: no other address is tried.
     Client(ClientError),
 }
 
@@ -435,9 +436,9 @@ impl From<ClientError> for OpenError {
     }
 }
 
-/// A failed request, by whether it can be sent again without being done twice.
+/// A failed request, by whether it may be sent again without being done twice.
 enum Failed {
-    /// Nothing of it has left.
+    /// Nothing of it was sent.
     Unsent(ClientError),
     /// It may have arrived.
     Sent(ClientError),
@@ -457,7 +458,7 @@ impl Link {
             .map_err(|source| ClientError::Broken { address: address.clone(), source })?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
-            // What goes wrong is told to the request that waits; without one nobody asks.
+            // The waiting request gets the error. Without a request there is no reader of it.
             drop(connection.await);
         });
         let address = address.clone();
@@ -496,7 +497,7 @@ impl Link {
     fn request(&self, call: &Call<'_>) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.method_mut() = call.method.clone();
-        // Only our own percent-encoded paths come here; `/` would be answered with 404.
+        // Only percent-encoded paths of this program come here; `/` would be answered with 404.
         *request.uri_mut() = call.path.parse().unwrap_or_default();
         let host = match &self.address {
             Address::Tcp(..) => self.address.to_string().replacen("http://", "", 1),
@@ -518,10 +519,10 @@ async fn body(
     Ok(Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes())
 }
 
-/// The API's own words for its refusal.
+/// Returns the API's refusal, or an error if the answer is not from the API.
 fn refusal(address: Address, status: u16, body: &[u8]) -> ClientError {
     let object: Option<Value> = serde_json::from_slice(body).ok();
-    // A refused file is told with its lines.
+    // The message about a refused file has several lines.
     let word = |key: &str| Some(printable_lines(object.as_ref()?.get(key)?.as_str()?));
     match (word("error"), word("message")) {
         (Some(code), Some(message)) => ClientError::Refused { code, message },
@@ -529,7 +530,7 @@ fn refusal(address: Address, status: u16, body: &[u8]) -> ClientError {
     }
 }
 
-/// A query's value: all but the unreserved characters (RFC 3986 §2.3) percent-encoded.
+/// Encodes a value of a query: all but the unreserved characters (RFC 3986 §2.3).
 pub fn encode(text: &str) -> String {
     use fmt::Write;
     let mut encoded = String::with_capacity(text.len());
@@ -544,14 +545,14 @@ pub fn encode(text: &str) -> String {
     encoded
 }
 
-/// Runs a command's conversation with the agent on a runtime of its own.
+/// Runs a command's conversation with the agent on its own runtime.
 ///
 /// # Errors
-/// Where the system gives no runtime.
+/// The system's error if the runtime cannot be built.
 pub fn converse<T>(conversation: impl Future<Output = T>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(conversation);
-    // A read of standard input may hang for ever; nobody waits for it.
+    // A read of standard input may block for ever, so the runtime does not wait for it.
     runtime.shutdown_background();
     Ok(done)
 }

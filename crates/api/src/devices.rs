@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The answer. `D` is the report of a device, which a look without an agent makes as well.
+/// The answer. `D` is the report of a device; a scan without an agent makes the same report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Devices<D> {
     /// The devices.
     pub devices: Vec<D>,
-    /// The state that they are in: whoever asks with it as `after` waits until there is another.
+    /// The version of this state. A request with it as `after` waits for a different state.
     pub version: String,
 }

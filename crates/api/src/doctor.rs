@@ -1,28 +1,28 @@
-//! `GET /api/v1/doctor`: what is wrong, and what to do about it.
+//! `GET /api/v1/doctor`: problems, and the advice that cures them.
 
 use serde::{Deserialize, Serialize};
 
 /// The answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Findings {
-    /// All that was looked at.
+    /// One finding for each check.
     pub findings: Vec<Finding>,
 }
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
     Ok,
-    /// It works, or may work; somebody should know.
+    /// It works, or may work; the operator should know.
     Warn,
-    /// It does not work like this.
+    /// It does not work in this state.
     Fail,
 }
 
 impl Level {
-    /// The word that is printed.
+    /// Returns the word that is printed.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -32,25 +32,25 @@ impl Level {
     }
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What was looked at, in a word: `port`, `sim`, `tls` …
+    /// The check in a word: `port`, `sim`, `tls` …
     pub check: String,
-    /// Of which modem (`north`) or session (`north/cloud`); absent for the gateway and the agent.
+    /// The modem (`north`) or the session (`north/cloud`); absent for the gateway and the agent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub subject: Option<String>,
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
-    /// What was found.
+    /// The result.
     pub message: String,
-    /// What to do; never absent where something is wrong.
+    /// The cure; present for every problem.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub advice: Option<String>,
 }
 
 impl Finding {
-    /// All is well.
+    /// Returns a finding without a problem.
     pub fn ok(check: &str, message: impl Into<String>) -> Self {
         Self {
             check: check.to_owned(),
@@ -61,24 +61,24 @@ impl Finding {
         }
     }
 
-    /// Somebody should know, and may do this.
+    /// Returns a warning: the operator should know, and may follow the advice.
     pub fn warn(check: &str, message: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { level: Level::Warn, advice: Some(advice.into()), ..Self::ok(check, message) }
     }
 
-    /// It does not work, and this may help.
+    /// Returns a failure: it does not work, and the advice may help.
     pub fn fail(check: &str, message: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { level: Level::Fail, ..Self::warn(check, message, advice) }
     }
 
-    /// The same of a modem or a session.
+    /// Returns the finding as one of this modem or session.
     #[must_use]
     pub fn of(self, subject: impl ToString) -> Self {
         Self { subject: Some(subject.to_string()), ..self }
     }
 }
 
-/// The worst of all levels.
+/// Returns the worst of all levels.
 pub fn worst(findings: &[Finding]) -> Level {
     findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
 }

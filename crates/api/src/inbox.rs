@@ -1,4 +1,4 @@
-//! `/api/v1/inbox`: messages that came down, for readers that have a name and confirm what they have.
+//! `/api/v1/inbox`: received messages, for named readers that confirm them.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,18 +9,18 @@ use crate::messages::Received;
 pub struct Page {
     /// The messages, oldest first.
     pub messages: Vec<Message>,
-    /// Messages that this reader missed, since the inbox had no room for them.
+    /// Messages that this reader missed because the inbox was full.
     pub missed: u64,
-    /// Whether there are more.
+    /// True if more messages follow.
     pub more: bool,
 }
 
-/// A message that is kept.
+/// A stored message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Message {
-    /// Its place, to go on from and to confirm.
+    /// The place to continue from, and to confirm up to.
     pub cursor: String,
-    /// When it came (RFC 3339, UTC).
+    /// The time of its arrival (RFC 3339, UTC).
     pub at: String,
     /// The message.
     #[serde(flatten)]
@@ -31,9 +31,9 @@ pub struct Message {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confirmation {
-    /// So many messages were confirmed.
+    /// The number of messages that were confirmed.
     Confirmed(u64),
-    /// The reader of this name was forgotten.
+    /// The reader of this name was removed.
     Forgotten(String),
 }
 
@@ -57,6 +57,6 @@ pub struct Waiting {
     pub name: String,
     /// Messages that it has not confirmed.
     pub behind: u64,
-    /// For how many seconds it was not seen; null while it is connected.
+    /// Seconds since it was last seen; null while it is connected.
     pub away_seconds: Option<u64>,
 }

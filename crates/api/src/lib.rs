@@ -1,7 +1,9 @@
-//! The HTTP API of the agent: its answers, by path, a client of it, and how the command line finds the running agent.
+//! The HTTP API of the agent: types of its answers by path, a client, and the search for the
+//! running agent.
 //!
-//! The agent fills the types, and clients read them. A client may be of another version than its agent: unknown
-//! keys are ignored, what may be absent has a default, and words of a list that may grow are texts.
+//! The agent fills the types, and clients read them. A client may be of another version than its
+//! agent. So unknown keys are ignored, and keys that may be absent have a default. Words of a list
+//! that may grow are strings.
 
 pub mod at;
 pub mod client;

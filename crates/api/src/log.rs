@@ -1,8 +1,8 @@
-//! `/api/v1/log`: what is logged, and whose AT dialogue.
+//! `/api/v1/log`: the log's filter, and the modems whose AT dialogue is logged.
 
 use serde::{Deserialize, Serialize};
 
-/// What is logged now.
+/// The present state of the log.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Logged {
@@ -12,7 +12,7 @@ pub struct Logged {
     pub traced: Vec<String>,
 }
 
-/// A change of what is logged; what is absent stays.
+/// A change of the log; absent keys leave it as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
@@ -22,10 +22,10 @@ pub struct Change {
     /// A modem whose AT dialogue is to be logged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// For so many seconds.
+    /// The time after which that logging ends, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_seconds: Option<u64>,
-    /// A modem whose AT dialogue is to be logged no more.
+    /// A modem whose AT dialogue is no longer to be logged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untrace: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Messages that applications hand in, what becomes of them, and those that come down.
+//! Published messages, their receipts, and received messages.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,26 +7,27 @@ use serde::{Deserialize, Serialize};
 pub struct Taken {
     /// The id of the message, or of its first copy.
     pub id: String,
-    /// Whether it was thrown away, since the queue is full and its policy is that.
+    /// True if the message was discarded because the queue is full and its policy drops new
+    /// messages.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub dropped: bool,
-    /// The ids of all copies, where a route makes several.
+    /// The ids of all copies, if a route makes several.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub copies: Vec<String>,
 }
 
-/// A message that came down, in the stream of `GET /api/v1/messages`.
+/// A received message, in the stream of `GET /api/v1/messages`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Received {
     /// The modem.
     pub modem: String,
     /// The session.
     pub session: String,
-    /// Its topic.
+    /// The topic.
     pub topic: String,
-    /// The most that its quality of service can be.
+    /// The highest quality of service that it can have.
     pub qos: u8,
-    /// Its payload.
+    /// The payload.
     pub payload_base64: String,
 }
 
@@ -42,7 +43,7 @@ pub struct Missed {
 pub struct Receipt {
     /// The message.
     pub id: String,
-    /// The quality of service that it was handed in with.
+    /// The quality of service of the publish.
     pub qos: u8,
     /// Its state.
     #[serde(flatten)]
@@ -55,49 +56,49 @@ pub struct Receipt {
 pub enum Standing {
     /// It is in the queue.
     Waiting {
-        /// When it was handed in.
+        /// The time of the publish.
         appended: String,
     },
-    /// A session has it, and its acknowledgement has not come or is not on disk yet.
+    /// A session has it; the acknowledgement has not come, or is not on disk yet.
     Given {
-        /// When it was handed in.
+        /// The time of the publish.
         appended: String,
         /// The session, as `modem/session`.
         path: String,
     },
-    /// It left the queue: somebody else is responsible for it.
+    /// It left the queue: the broker or the modem is responsible for it.
     Acknowledged {
-        /// When that was recorded.
+        /// The time at which that was recorded.
         at: String,
-        /// The session over which it went.
+        /// The session that sent it.
         path: String,
-        /// Its owner from then on.
+        /// The party that accepted it.
         by: By,
     },
-    /// It was set aside, and waits for an operator.
+    /// It is a dead letter, and waits for the operator.
     DeadLetter {
-        /// When.
+        /// The time at which it became a dead letter.
         at: String,
-        /// A word: `refused`, `poison` or `damaged`.
+        /// The reason in a word: `refused`, `poison` or `damaged`.
         reason: String,
-        /// More words.
+        /// Details of the reason.
         words: String,
     },
-    /// It was given up.
+    /// It was dropped.
     Dropped {
-        /// When.
+        /// The time of that.
         at: String,
-        /// A word: `full`, `expired`, `age`, `purged` or `damaged`.
+        /// The reason in a word: `full`, `expired`, `age`, `purged` or `damaged`.
         reason: String,
     },
 }
 
-/// The one that accepted a message.
+/// The party that accepted a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
     /// The broker, by PUBACK or PUBCOMP.
     Broker,
-    /// The modem: at QoS 0 no broker acknowledges anything.
+    /// The modem: at QoS 0 a broker acknowledges nothing.
     Modem,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The fleet. `S` is what is known of each modem: all of it where the agent writes, [`Seen`] where a client reads.
+/// The fleet. `S` is the state of each modem: the full snapshot in the agent, [`Seen`] in a client.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Fleet<S = Seen> {
     /// The gateway's name.
@@ -13,7 +13,7 @@ pub struct Fleet<S = Seen> {
     /// The agent's version.
     #[serde(default)]
     pub version: String,
-    /// The commit that it was built of.
+    /// The commit that it was built from.
     #[serde(default)]
     pub commit: String,
     /// The modems, in file order.
@@ -28,28 +28,28 @@ pub struct Fleet<S = Seen> {
 pub struct Modem<S = Seen> {
     /// Its name in the fleet file.
     pub name: String,
-    /// Where it is looked for: a tty, or a place on USB.
+    /// The tty or the place on USB at which it is expected.
     #[serde(default)]
     pub port: String,
-    /// Where on USB it is plugged in, for a modem that is found there.
+    /// The place on USB of its device, for a modem that is found there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub usb_path: Option<String>,
-    /// The signal that tells most of it now.
+    /// The signal with the best measure.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signal: Option<Level>,
-    /// The last hour's signal in dBm, a value a minute, the oldest first.
+    /// The last hour's signal in dBm: one value a minute, the oldest first.
     #[serde(default)]
     pub signal_history_dbm: Vec<Option<f64>>,
-    /// Means of recovery used.
+    /// The number of recovery steps that were taken.
     #[serde(default)]
     pub recoveries: u64,
-    /// Its SIM's budget, where it has one.
+    /// The budget of its SIM, if one is configured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub budget: Option<Budget>,
     /// Its sessions, in file order.
     #[serde(default)]
     pub sessions: Vec<Session>,
-    /// What is known of it.
+    /// The state of the modem.
     #[serde(flatten)]
     pub snapshot: S,
 }
@@ -59,7 +59,7 @@ pub struct Modem<S = Seen> {
 pub struct Level {
     /// `rsrp` or `rssi`.
     pub measure: String,
-    /// In dBm.
+    /// The level in dBm.
     pub dbm: f64,
 }
 
@@ -67,20 +67,20 @@ pub struct Level {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Budget {
-    /// The bytes of it.
+    /// The bytes that may be carried in a period.
     pub bytes: u64,
     /// `normal`, `warned`, `shedding` or `stopped`.
     pub stage: String,
-    /// Bytes carried since the last reset, where it is known which SIM it is.
+    /// Bytes carried since the last reset, if the SIM is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used_bytes: Option<u64>,
     /// Bytes that are left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_bytes: Option<u64>,
-    /// When the count begins again (RFC 3339, UTC).
+    /// The time of the next reset (RFC 3339, UTC).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resets_at: Option<String>,
-    /// Why messages wait or soon will, in words.
+    /// The reason why messages wait, or soon will, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -91,19 +91,19 @@ pub struct Budget {
 pub struct Session {
     /// Its name in the fleet file.
     pub name: String,
-    /// Its broker's name there.
+    /// The name of its broker in the fleet file.
     pub broker: String,
-    /// `on`, or `insecure` where any certificate is taken; absent over plain TCP.
+    /// `on`, or `insecure` if any certificate is accepted; absent over plain TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
     /// `waiting`, `connecting`, `connected`, `backing_off` or `failed`.
     pub phase: String,
-    /// Whether it can carry messages.
+    /// True if it can carry messages.
     pub connected: bool,
-    /// Why it is not connected, in words.
+    /// The reason why it is not connected, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When the broker last acknowledged a publish, in seconds since the epoch.
+    /// The time of the broker's last acknowledgement, in seconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_ack_timestamp_seconds: Option<f64>,
 }
@@ -116,42 +116,42 @@ pub struct Queue {
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// The most bytes.
+    /// The bound in bytes.
     pub limit_bytes: u64,
-    /// Messages that were set aside.
+    /// Dead letters.
     pub set_aside: u64,
-    /// Messages that were given up, by reason.
+    /// Dropped messages, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// How long the oldest has waited, in seconds.
+    /// The age of the oldest message, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_age_seconds: Option<u64>,
 }
 
-/// What is known of a modem, as far as clients show it. What is not known is absent.
+/// The state of a modem, limited to the parts that clients show. Unknown values are absent.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Seen {
     /// Its state in the words of the metrics.
     pub state: String,
-    /// Why it does not serve, in words.
+    /// The reason why it does not serve, in words.
     pub reason: Option<String>,
-    /// What it is.
+    /// The answers to its identification.
     pub identified: Option<Identified>,
     /// The network's name or number.
     pub operator: Option<String>,
     /// An entry for each radio access technology in use.
     pub signals: Vec<Signal>,
-    /// Whether sessions may open.
+    /// The registration on the network, on which sessions depend.
     pub registration: Option<Registration>,
-    /// Of the module, in °C.
+    /// The temperature of the module in °C.
     pub temperature_celsius: Option<f64>,
 }
 
-/// What a modem said it is.
+/// The answers of a modem to its identification.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Identified {
-    /// The model as `AT+CGMM` gave it.
+    /// The model as `AT+CGMM` reports it.
     pub model: String,
 }
 
@@ -173,6 +173,6 @@ pub struct Signal {
 pub struct Registration {
     /// Its state in a word.
     pub state: String,
-    /// Whether the modem is registered for speech while it is not for data.
+    /// True if the modem is registered for speech but not for data.
     pub voice_only: bool,
 }

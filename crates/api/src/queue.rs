@@ -4,42 +4,42 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The figures of a queue. Those without a value are known to a running agent only.
+/// The figures of a queue. Optional ones are known only while an agent runs.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Figures {
-    /// Whether they are those of a running agent.
+    /// True if they come from a running agent.
     pub running: bool,
     /// Messages in it.
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// What was set aside.
+    /// Dead letters.
     pub set_aside: Amount,
     /// The lanes that hold messages.
     pub lanes: Vec<Lane>,
-    /// How long the oldest message has waited, in seconds.
+    /// The age of the oldest message, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_age_seconds: Option<u64>,
-    /// Messages handed out and not yet acknowledged.
+    /// Messages that are leased and not yet acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leased: Option<u64>,
-    /// Messages that were given up, by reason.
+    /// Dropped messages, by reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropped: Option<BTreeMap<String, u64>>,
-    /// Times that the file was found damaged.
+    /// The number of times that the file was found damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corruptions: Option<u64>,
     /// Transactions that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit_errors: Option<u64>,
-    /// Why the last transaction failed, in a word, if it did.
+    /// The reason of the last transaction's failure in a word, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,
-    /// The most bytes.
+    /// The bound in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
-    /// The most messages, where they are bounded.
+    /// The bound in messages, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_messages: Option<u64>,
 }
@@ -48,7 +48,7 @@ pub struct Figures {
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Amount {
-    /// How many.
+    /// The number of messages.
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -60,22 +60,22 @@ pub struct Amount {
 pub struct Lane {
     /// Its name.
     pub lane: String,
-    /// What it holds.
+    /// The messages in it.
     #[serde(flatten)]
     pub held: Amount,
 }
 
-/// A page of messages. A client that passes them on reads them as they are.
+/// A page of messages. A client that forwards them uses a raw type as `M`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Page<M = Message> {
     /// The messages, oldest first.
     pub messages: Vec<M>,
-    /// The place where the next page goes on; absent at the end.
+    /// The place to continue from; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<i64>,
 }
 
-/// A message that is stored. Times are RFC 3339, UTC.
+/// A stored message. Times are RFC 3339, UTC.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Message {
@@ -85,64 +85,64 @@ pub struct Message {
     pub state: String,
     /// Its topic.
     pub topic: String,
-    /// Its payload, where it was asked for.
+    /// Its payload, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
-    /// Bytes of its payload.
+    /// The size of its payload.
     pub bytes: usize,
     /// Its quality of service.
     pub qos: u8,
-    /// Whether the broker is to keep it for later subscribers.
+    /// True if the broker is to keep it for later subscribers.
     pub retain: bool,
     /// The lane it waits in, or came from.
     pub lane: String,
     /// Its priority.
     pub priority: u8,
-    /// When it was handed in.
+    /// The time of the publish.
     pub appended: String,
-    /// When it expires.
+    /// Its expiry time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
-    /// Why it was set aside, in a word.
+    /// The reason why it is a dead letter, in a word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// More words for that.
+    /// Details of the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
-    /// When it was set aside.
+    /// The time at which it became a dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set_aside: Option<String>,
-    /// False where its bytes are not those that were stored; absent otherwise.
+    /// False if its bytes do not fit their checksum; absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intact: Option<bool>,
 }
 
-/// A page of messages that were changed.
+/// The result of a change to one page of messages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Changed {
-    /// What was done, and to how many.
+    /// The change, and the number of messages.
     #[serde(flatten)]
     pub done: Done,
-    /// Messages that were left alone, since they are on their way.
+    /// Messages that were not changed because they are leased.
     #[serde(default)]
     pub left: u64,
-    /// The place where the next page goes on; absent at the end.
+    /// The place to continue from; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<i64>,
 }
 
-/// A change, and the number of messages it was made to.
+/// A change, and the number of changed messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Done {
-    /// They were brought back.
+    /// They are back in the queue.
     Requeued(u64),
     /// They were deleted.
     Purged(u64),
 }
 
 impl Done {
-    /// The number of messages.
+    /// Returns the number of messages.
     pub fn count(self) -> u64 {
         let (Self::Requeued(count) | Self::Purged(count)) = self;
         count

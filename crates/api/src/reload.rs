@@ -1,4 +1,5 @@
-//! `POST /api/v1/reload` and `/api/v1/reload/plan`: what a new fleet file changed, or would change.
+//! `POST /api/v1/reload` and `/api/v1/reload/plan`: the changes by a new fleet file, made or
+//! planned.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// A line for each entry.
     pub plan: Vec<Line>,
-    /// How many lines there are of each kind, in words.
+    /// The number of lines of each kind, in words.
     #[serde(default)]
     pub summary: String,
 }
@@ -20,22 +21,22 @@ impl From<Vec<Line>> for Plan {
     }
 }
 
-/// One line of a plan, as it is printed and as the API tells it.
+/// One line of a plan, as printed and as in the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// `+` it comes, `-` it goes, `~` it changes, `=` it stays as it is.
+    /// `+` added, `-` removed, `~` changed, `=` kept.
     pub sign: char,
     /// `modem`, `session`, `route` or `setting`.
     pub kind: String,
     /// Its name, its topic or its key.
     pub name: String,
-    /// What changes, and what that means. Empty where the sign says it all.
+    /// The change and its effect. Empty if the sign says enough.
     pub note: String,
-    /// Whether it changes at the next start of the agent only.
+    /// True if the change takes effect only at the next start of the agent.
     pub at_restart: bool,
 }
 
-/// How many lines there are of each kind, in words.
+/// Returns the number of lines of each kind, in words.
 pub fn summary(lines: &[Line]) -> String {
     let count =
         |sign: char| lines.iter().filter(|line| line.sign == sign && !line.at_restart).count();

@@ -1,9 +1,10 @@
-//! Which device is whose: the entries of the fleet file against what is plugged in.
+//! The assignment of devices to entries of the fleet file.
 //!
-//! All keys of an entry must hold; more keys win, then the order of the file; of two devices the lower
-//! USB path. Who has a device keeps it while it is plugged in, unless it turns out to be another entry's.
-//! A device that tells nothing is its entry's again where it was that entry's a while ago: a boot loader has
-//! no IMEI. A value: each case is a line of a table.
+//! All keys of an entry must hold. The entry with more keys wins, then the order of the file; of
+//! two devices the lower USB path wins. An entry keeps its device while that is plugged in, unless
+//! the device turns out to belong to another entry. A device without an identity, such as a boot
+//! loader, goes back to the entry that recently had a device at its place. This module is a pure
+//! function, tested by a table.
 
 use std::cmp::Reverse;
 
@@ -11,38 +12,38 @@ use modem::probe::Identity;
 
 use fleet::Match;
 
-/// What is known of who a device is.
+/// The result of identifying a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Known {
-    /// It was not asked yet.
+    /// It was not probed yet.
     NotYet,
-    /// It was asked in vain: its place is all there is to go by.
+    /// Probing failed: only its place is known.
     Mute,
-    /// It told.
+    /// It was identified.
     Identity(Identity),
 }
 
 /// A device that is plugged in, with at least its first AT port.
 #[derive(Debug, Clone)]
 pub(super) struct Device {
-    /// Where.
+    /// The place on USB.
     pub(super) usb_path: String,
-    /// Who it is.
+    /// The result of its identification.
     pub(super) known: Known,
-    /// The entry that has it since it was plugged in, by its index.
+    /// The index of the entry that has had it since it was plugged in.
     pub(super) holder: Option<usize>,
-    /// The entry whose device was plugged in here a while ago, by its index.
+    /// The index of the entry that had a device at this place a while ago.
     pub(super) was: Option<usize>,
 }
 
-/// What follows. Numbers are indices of entries and devices.
+/// The decision. Numbers are indices of entries and devices.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// The device of each entry.
     pub(super) given: Vec<Option<usize>>,
-    /// Devices that must be asked who they are before more can be said.
+    /// Devices that must be identified before more can be decided.
     pub(super) ask: Vec<usize>,
-    /// Devices that are no entry's.
+    /// Devices that no entry claims.
     pub(super) unclaimed: Vec<usize>,
 }
 
@@ -50,13 +51,13 @@ pub(super) struct Verdict {
 enum Fit {
     Yes,
     No,
-    /// It depends on who it is.
+    /// It depends on the device's identity.
     Open,
-    /// It tells nothing, and is where the entry's device was.
+    /// It cannot be identified, and is at the place of the entry's earlier device.
     Remembered,
 }
 
-/// Decides, for entries in the order of the file.
+/// Decides about entries, given in the order of the file.
 pub(super) fn decide(entries: &[&Match], devices: &[Device]) -> Verdict {
     let mut given: Vec<Option<usize>> = (0..entries.len())
         .map(|entry| held(entry, devices).filter(|device| keeps(entry, *device, entries, devices)))
@@ -74,7 +75,7 @@ pub(super) fn decide(entries: &[&Match], devices: &[Device]) -> Verdict {
             *slot = Some(found);
             free.retain(|device| *device != found);
         } else if free.iter().any(fits(Fit::Open)) {
-            // Whoever comes after in rank has to wait: it may be this entry's.
+            // Entries of a lower rank must wait: the device may be this entry's.
             let (open, rest): (Vec<usize>, _) = free.into_iter().partition(fits(Fit::Open));
             free = rest;
             ask.extend(open);
@@ -82,7 +83,7 @@ pub(super) fn decide(entries: &[&Match], devices: &[Device]) -> Verdict {
             resigned.push(index);
         }
     }
-    // What is only remembered comes behind what is known.
+    // A remembered place counts less than an identity, so these entries come last.
     for index in resigned {
         let is_it = |device: &usize| fit(index, *device, entries, devices) == Fit::Remembered;
         let Some(found) = free.iter().copied().find(is_it) else { continue };
@@ -94,7 +95,7 @@ pub(super) fn decide(entries: &[&Match], devices: &[Device]) -> Verdict {
     Verdict { given, ask, unclaimed: free }
 }
 
-/// The device that an entry has.
+/// Returns the device that an entry has.
 fn held(entry: usize, devices: &[Device]) -> Option<usize> {
     devices.iter().position(|device| device.holder == Some(entry))
 }
@@ -105,7 +106,7 @@ fn keeps(entry: usize, device: usize, entries: &[&Match], devices: &[Device]) ->
     if matches!(fits(entry, device), Fit::Yes | Fit::Open) {
         return true;
     }
-    // One that fits, and that nobody has by right.
+    // A device that fits this entry and no entry that holds it.
     let is_better = |other: usize| {
         let holder = devices.get(other).and_then(|device| device.holder);
         fits(entry, other) == Fit::Yes
@@ -119,7 +120,7 @@ fn keeps(entry: usize, device: usize, entries: &[&Match], devices: &[Device]) ->
     else {
         return true;
     };
-    // A card may be read again, or put in again; an IMEI is another modem's.
+    // A card may be read again, or put in again; a different IMEI means another modem.
     if wanted.usb_path.is_none() && wanted.imei.as_ref().is_some_and(|imei| *imei != is.imei) {
         return false;
     }
@@ -130,7 +131,8 @@ fn keeps(entry: usize, device: usize, entries: &[&Match], devices: &[Device]) ->
     !(contradicts(wanted, is) && (0..entries.len()).any(wants))
 }
 
-/// Reports whether a device said that it is not the entry's. One that does not tell its card did not.
+/// Reports whether a device's identity differs from the entry's keys. A missing ICCID does not
+/// differ.
 fn contradicts(entry: &Match, is: &Identity) -> bool {
     let other_card = || entry.iccid.as_ref().zip(is.iccid.as_ref()).is_some_and(|(a, b)| a != b);
     entry.imei.as_ref().is_some_and(|imei| *imei != is.imei)
@@ -138,7 +140,8 @@ fn contradicts(entry: &Match, is: &Identity) -> bool {
         || other_card()
 }
 
-/// Reports whether an entry that names a card has no device that has it: then devices are asked for theirs again.
+/// Reports whether an entry with an ICCID has no device with that card. The cards of devices are
+/// then read again.
 pub(super) fn misses_a_card(
     entries: &[&Match],
     devices: &[Device],
@@ -156,7 +159,7 @@ fn keys(entry: &Match) -> usize {
         + [usb_path, imei, iccid, model].into_iter().filter(|key| key.is_some()).count()
 }
 
-/// Whether an entry's keys hold for a device, as far as that is known.
+/// Compares an entry's keys with a device, as far as the device is known.
 fn fit(index: usize, device: usize, all: &[&Match], devices: &[Device]) -> Fit {
     let (Some(entry), Some(device)) = (all.get(index), devices.get(device)) else {
         return Fit::No;
@@ -170,11 +173,11 @@ fn fit(index: usize, device: usize, all: &[&Match], devices: &[Device]) -> Fit {
     }
     let is_here = entry.usb_path.is_some();
     match &device.known {
-        // The modem itself says what differs there.
+        // If the identity differs, the modem's own task reports it.
         Known::Mute if is_here => Fit::Yes,
         Known::Mute if device.was == Some(index) => Fit::Remembered,
         Known::Mute => Fit::No,
-        // Nobody else could want it: it need not be asked twice.
+        // No other entry could claim it, so it need not be probed twice.
         Known::NotYet if is_here && all.iter().filter(|other| near(other)).count() == 1 => Fit::Yes,
         Known::NotYet => Fit::Open,
         Known::Identity(identity) => {
@@ -186,7 +189,7 @@ fn fit(index: usize, device: usize, all: &[&Match], devices: &[Device]) -> Fit {
     }
 }
 
-/// A USB path as numbers, so that `1-10` comes after `1-2`.
+/// Returns a USB path as numbers, so that `1-10` comes after `1-2`.
 fn place(usb_path: &str) -> Vec<u32> {
     usb_path.split(['-', '.']).map(|part| part.parse().unwrap_or(u32::MAX)).collect()
 }
@@ -195,7 +198,7 @@ fn place(usb_path: &str) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    /// `imei=1 usb=1-1 model=sim7600`, any of them.
+    /// Parses `imei=1 usb=1-1 model=sim7600`; each key may be absent.
     fn entry(text: &str) -> Match {
         let key =
             |name: &str| text.split(' ').find_map(|word| Some(word.strip_prefix(name)?.to_owned()));
@@ -208,7 +211,8 @@ mod tests {
         }
     }
 
-    /// `1-1 imei/iccid`, `1-1 ?`, `1-1 mute`; behind it `~1` says whose was there, `<2` who has it.
+    /// Parses `1-1 imei/iccid`, `1-1 ?` or `1-1 mute`, then optionally the earlier entry `~1` and
+    /// the holder `<2`.
     fn device(text: &str) -> Device {
         fn behind<'a>(text: &'a str, mark: &str) -> (&'a str, Option<usize>) {
             let split = text.split_once(mark);
@@ -232,7 +236,8 @@ mod tests {
 
     #[test]
     fn who_gets_what() {
-        // What it shows, entries, devices, the device of each entry (-: none), those to ask, those of nobody.
+        // Name, entries, devices, the device of each entry (-: none), those to probe, those without
+        // an entry.
         let cases = [
             ("an IMEI, wherever it is", "imei=8", "1-1 7/, 1-2 8/", "1", "", "0"),
             ("all keys must hold", "imei=8 model=sim8200", "1-1 8/", "-", "", "0"),

@@ -1,4 +1,4 @@
-//! The interfaces of a USB device as they are plugged in: which composition it is in, and which have a tty.
+//! The interfaces of a plugged-in USB device: numbers, drivers, and ttys.
 
 use std::fs;
 use std::path::Path;
@@ -8,26 +8,27 @@ use std::path::Path;
 pub struct Interface {
     /// Its number.
     pub number: u8,
-    /// Its class, such as 0xff, where /sys tells it.
+    /// Its class, such as 0xff, if /sys has it.
     pub class: Option<u8>,
-    /// The kernel's driver that has it.
+    /// The kernel's driver that is bound to it.
     pub driver: Option<String>,
-    /// Whether it has a tty.
+    /// True if it has a tty.
     pub has_tty: bool,
 }
 
-/// Drivers of the network interface that a modem shows on USB.
+/// Drivers of the network interface that a modem has on USB.
 const NETWORKS: [&str; 7] =
     ["rndis_host", "cdc_ether", "cdc_mbim", "cdc_ncm", "qmi_wwan", "GobiNet", "huawei_cdc_ncm"];
 
 impl Interface {
-    /// Whether it is one of a network. The half of RNDIS, ECM or MBIM that carries the data is of that driver, too.
+    /// Reports whether it belongs to a network interface. The data interface of RNDIS, ECM or MBIM
+    /// has the same driver.
     pub fn is_network(&self) -> bool {
         self.driver.as_deref().is_some_and(|driver| NETWORKS.contains(&driver))
     }
 }
 
-/// The interfaces of the device in this folder of /sys, by number.
+/// Reads the interfaces of the device in this folder of /sys, by number.
 pub fn of(device: &Path) -> Vec<Interface> {
     let mut found: Vec<Interface> = fs::read_dir(device)
         .into_iter()
@@ -47,7 +48,7 @@ fn interface(folder: &Path) -> Option<Interface> {
     let event = read("uevent").unwrap_or_default();
     let driver = event.lines().find_map(|line| line.strip_prefix("DRIVER="));
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    // `ttyUSB2` of usb-serial, `tty/ttyACM0` of the others.
+    // The entry is `ttyUSB2` with usb-serial, `tty/ttyACM0` with other drivers.
     let has_tty = entries
         .map(|entry| entry.file_name())
         .any(|name| name.to_str().is_some_and(|name| name.starts_with("tty")));

@@ -1,7 +1,9 @@
-//! Finding modems on USB: events of udev, a table of what is plugged in, and a word to whom it concerns.
+//! Discovery of modems on USB: it watches udev, keeps a table of devices, and assigns devices to
+//! modems.
 //!
-//! The monitor listens before the first scan, so that what comes in between is told twice, not never.
-//! A scan every half minute finds what an event missed (a full socket buffer loses them in silence).
+//! The monitor listens before the first scan, so a device that comes in between is reported twice,
+//! never missed. A scan every half minute finds devices that the events missed: a full socket
+//! buffer loses events without notice.
 
 mod arbiter;
 pub mod interfaces;
@@ -36,35 +38,36 @@ use source::Events;
 pub use source::has_udevd;
 use table::Table;
 
-/// Between two scans while events tell what comes and goes.
+/// The time between two scans while udev sends events.
 const RECONCILE: Duration = Duration::from_secs(30);
 
-/// Between two scans where nobody sends events.
+/// The time between two scans without events.
 const SCAN: Duration = Duration::from_secs(1);
 
-/// So long after a modem's device went, one that tells nothing at the same place is taken for it: a boot
-/// loader comes within seconds of a crash, and a modem within two minutes of a power script.
+/// The time for which the place of a removed device is remembered: a device there that cannot be
+/// identified counts as the same modem. A boot loader comes within seconds of a crash, and a modem
+/// within two minutes of a power script.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// A modem that is looked for on USB.
+/// A modem that is searched for on USB.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// Its name in the fleet file.
     pub name: String,
-    /// What must hold for it.
+    /// The keys that its device must match.
     pub matching: Match,
-    /// Where its ports are told.
+    /// The channel that receives its ports.
     pub ports: Arc<watch::Sender<Option<Ports>>>,
-    /// Where the port at which its device was asked is left for it, open.
+    /// The place at which a port that was opened for probing is left for it, still open.
     pub handover: Handover,
 }
 
-/// Whom to look for.
+/// The modems to search for.
 #[derive(Debug, Clone, Default)]
 pub struct WantedModems {
-    /// Modems to be found, in the order of the fleet file.
+    /// The modems to search for, in the order of the fleet file.
     pub modems: Vec<Wanted>,
-    /// Ttys that modems of these names have for themselves: whose device has one of them is not looked at.
+    /// Modems with a fixed tty, by name. A device with one of these ttys is ignored.
     pub fixed: Vec<(String, PathBuf)>,
 }
 
@@ -74,23 +77,23 @@ impl WantedModems {
     }
 }
 
-/// Whom to look for, and with what.
+/// The search: its modems, its catalog and its reports.
 pub struct Search {
-    /// All models: which interfaces of which devices speak AT, and who answers there. Another catalog may
-    /// come.
+    /// The catalog of models: their USB layouts with the AT interfaces, and their identification.
+    /// It may be replaced.
     pub catalog: watch::Receiver<Arc<Catalog>>,
-    /// Whom to look for. It may change; who is in it before and after keeps the device it has.
+    /// The modems to search for. The list may change; a modem in both lists keeps its device.
     pub wanted: watch::Receiver<WantedModems>,
-    /// Whether each device of a known layout is to be asked who it is, also where nothing depends on it.
+    /// True to identify each device of a known layout, even if no decision depends on it.
     pub is_thorough: bool,
-    /// Where it is told what was seen.
+    /// The channel for all that discovery sees.
     pub sightings: watch::Sender<Sightings>,
 }
 
-/// The USB interface that a tty is, such as that of `/dev/ttyUSB2`; links to ttys are followed.
+/// Returns the USB interface behind a tty such as `/dev/ttyUSB2`; symbolic links are followed.
 ///
 /// # Errors
-/// Where /sys cannot be read. A tty that is none of USB is no error.
+/// An error if /sys cannot be read. A tty that is not on USB is not an error.
 pub fn usb_tty(tty: &Path) -> io::Result<Option<UsbTty>> {
     let node = tty.canonicalize().unwrap_or_else(|_| tty.to_owned());
     let found = source::scan()?.into_iter().find(|tty| tty.node == node);
@@ -100,7 +103,7 @@ pub fn usb_tty(tty: &Path) -> io::Result<Option<UsbTty>> {
 /// A USB interface with a serial port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UsbTty {
-    /// Where its device is plugged in, such as `1-1.2`.
+    /// The place on USB of its device, such as `1-1.2`.
     pub usb_path: String,
     /// `vendor:product` of its device.
     pub usb_id: String,
@@ -108,12 +111,12 @@ pub struct UsbTty {
     pub interface: u8,
 }
 
-/// Tells modems their ports until told to stop, on a thread of its own.
+/// Runs discovery on its own thread until it is stopped, and sends modems their ports.
 ///
 /// # Errors
-/// Where the runtime of that thread could not start, or it panicked.
+/// An error if the thread's runtime could not start, or if the thread panicked.
 pub async fn run(search: Search, stop: CancellationToken) -> anyhow::Result<()> {
-    // What is opened here goes on there.
+    // Ports that are opened here are used on the modems' runtime.
     let modems = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -121,7 +124,7 @@ pub async fn run(search: Search, stop: CancellationToken) -> anyhow::Result<()> 
             .build()
             .context("could not start the discovery of USB modems")?;
         runtime.block_on(Bus::new(search, modems).watch(&stop));
-        // A thread may be stuck in a wedged driver; nobody waits for it.
+        // A thread may be stuck in a wedged driver, so the runtime does not wait for it.
         runtime.shutdown_background();
         Ok(())
     });
@@ -136,18 +139,18 @@ struct Bus {
     table: Table,
     probing: Probing,
     search: Search,
-    /// Whom to look for now.
+    /// The modems to search for now.
     wanted: WantedModems,
-    /// The place whose device each wanted modem has, and since when that is there.
+    /// The place of each modem's device, and the time since which it is there.
     held: Vec<Option<(String, Instant)>>,
-    /// Whose device was where, and when it went.
+    /// The modem that had a device at each place, and the time of its removal.
     was: BTreeMap<String, (String, Instant)>,
-    /// A modem heard at its port who is there.
+    /// Notified when a modem identified the device at its port.
     news: Arc<Notify>,
     duplicates: usize,
-    /// When somebody who did not tell may be asked again.
+    /// The time of the next attempt to identify a device.
     again: Option<Instant>,
-    /// Whether it was looked once what is there.
+    /// True after the first successful scan.
     has_looked: bool,
 }
 
@@ -167,19 +170,19 @@ impl Bus {
         bus
     }
 
-    /// Hears from now on what the modems tell.
+    /// Subscribes to the identifications by the modems.
     fn listen(&self) {
         self.wanted.modems.iter().for_each(|wanted| wanted.handover.wakes(&self.news));
     }
 
-    /// Knows other models from now on.
+    /// Takes over a new catalog.
     fn learn(&mut self) {
         let catalog = Arc::clone(&self.search.catalog.borrow_and_update());
         self.table.learn(layouts(&catalog));
         self.probing.learn(catalog);
     }
 
-    /// Looks for others from now on. Who was looked for before and still is keeps its device.
+    /// Takes over a new list of modems. A modem that stays keeps its device.
     fn enlist(&mut self) {
         let wanted = self.search.wanted.borrow_and_update().clone();
         let held = |wanted: &Wanted| {
@@ -200,7 +203,7 @@ impl Bus {
         self.table.name(places);
     }
 
-    /// How often it is looked what is there. Where nobody waits for a modem, now and then is enough.
+    /// Returns the interval of scans. If no modem is searched for, a scan now and then is enough.
     fn pace(&self, has_events: bool) -> Interval {
         let is_urgent = !self.wanted.modems.is_empty() || self.search.is_thorough;
         let seldom = has_events || !is_urgent;
@@ -268,7 +271,7 @@ impl Bus {
         }
     }
 
-    /// Looks what is there; whether that could be seen.
+    /// Scans the devices, and returns false if the scan failed.
     fn rescan(&mut self, expected: bool) -> bool {
         match source::scan() {
             Ok(found) => {
@@ -284,7 +287,7 @@ impl Bus {
         }
     }
 
-    /// Gives devices to modems, asks who must be asked, and tells each modem its ports.
+    /// Assigns devices to modems, starts probes, and sends each modem its ports.
     fn settle(&mut self, now: Instant) {
         let late = self.table.tick(now);
         let there: Vec<(String, Ports)> = self.free().collect();
@@ -299,7 +302,7 @@ impl Bus {
         let misses_a_card = arbiter::misses_a_card(&entries, &devices, &verdict.given);
         for (held, device) in self.held.iter_mut().zip(&verdict.given) {
             let given = device.and_then(|device| there.get(device));
-            // Its port is in use while it is asked; the end of that leads here again.
+            // Probing uses its port; the end of the probe leads here again.
             let given = given.filter(|(path, _)| !self.probing.is_asked(path));
             *held = given.map(|(path, ports)| (path.clone(), ports.since));
         }
@@ -319,7 +322,7 @@ impl Bus {
         self.publish(&nobodys);
     }
 
-    /// Takes in what modems heard at their own ports.
+    /// Takes over the identities that modems found at their own ports.
     fn hear(&mut self, now: Instant) {
         for (wanted, held) in self.wanted.modems.iter().zip(&self.held) {
             let Some(heard) = wanted.handover.heard() else { continue };
@@ -329,7 +332,7 @@ impl Bus {
         }
     }
 
-    /// Remembers where the devices were that went.
+    /// Remembers the places of removed devices.
     fn let_go(&mut self, there: &[(String, Ports)], now: Instant) {
         let Self { held, wanted, was, .. } = self;
         was.retain(|_, (_, went)| now.saturating_duration_since(*went) < REMEMBERED);
@@ -343,16 +346,16 @@ impl Bus {
         }
     }
 
-    /// Reports whether a profile speaks to a model with the id of the device that is plugged in there.
+    /// Reports whether a profile supports a model with the id of the device at this place.
     fn is_supported(&self, usb_path: &str) -> bool {
         let catalog = self.search.catalog.borrow();
         let id = self.table.id(usb_path);
         catalog.models().flat_map(|model| &model.usb).any(|layout| layout.is_of(id))
     }
 
-    /// Leaves the ports that are still open for those who were given them; the others are closed.
+    /// Leaves open ports to the modems that own their devices, and closes the others.
     fn hand_over(&mut self) {
-        // Who only looks leaves no port open.
+        // A scan for display only leaves no port open.
         let takers = self.wanted.modems.iter().zip(&self.held).filter(|_| !self.search.is_thorough);
         for (wanted, held) in takers {
             let open = held.as_ref().and_then(|(path, since)| self.probing.open(path, *since));
@@ -366,7 +369,7 @@ impl Bus {
         self.probing.close_open();
     }
 
-    /// Which devices to ask who they are; with each whether its SIM matters too.
+    /// Returns the devices to probe, each with true if its SIM is needed too.
     fn questions(
         &self,
         verdict: &Verdict,
@@ -374,7 +377,7 @@ impl Bus {
         misses_a_card: bool,
     ) -> Vec<(usize, bool)> {
         let known = |device: &usize| devices.get(*device).map(|device| &device.known);
-        // What no profile speaks to is left alone, unless an entry may want it.
+        // A device that no profile supports is left alone, unless an entry may claim it.
         let unclear = |device: &&usize| {
             devices.get(**device).is_some_and(|Device { usb_path, known, .. }| {
                 self.is_supported(usb_path)
@@ -393,7 +396,7 @@ impl Bus {
         ask
     }
 
-    /// Tells those who want to know what is seen.
+    /// Publishes the present state.
     fn publish(&self, nobodys: &[&str]) {
         let devices: Vec<Sighting> =
             self.table.devices().map(|device| self.sighting(device, nobodys)).collect();
@@ -447,7 +450,7 @@ impl Bus {
         probing::fixed(&ttys, &self.wanted.fixed).is_some()
     }
 
-    /// Devices with an AT port that no modem has by its tty's name.
+    /// Returns the devices with an AT port, except those of modems with a fixed tty.
     fn free(&self) -> impl Iterator<Item = (String, Ports)> {
         let all =
             self.table.places().filter_map(|path| Some((path, self.table.ports(path, None)?)));
@@ -480,7 +483,7 @@ impl Bus {
         self.duplicates = duplicates.len();
     }
 
-    /// Tells each modem its ports, where they are others than before.
+    /// Sends each modem its ports if they changed.
     fn tell(&self) {
         for (modem, held) in self.wanted.modems.iter().zip(&self.held) {
             let port = modem.matching.port.as_deref();
@@ -497,7 +500,7 @@ impl Bus {
     }
 }
 
-/// Waits until then; for ever where there is no such time.
+/// Waits until this time, or for ever if there is none.
 async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,

@@ -1,5 +1,5 @@
-//! The modems that are plugged in, as /sys shows them, also those without a tty: in which mode each is, and what to do
-//! about it. Facts are read apart from judging them.
+//! Plugged-in modems as /sys shows them, including those without a tty: the mode of each, and
+//! advice. Reading the facts is separate from judging them.
 
 use std::fs;
 use std::path::Path;
@@ -12,13 +12,13 @@ use crate::interfaces::{self, Interface};
 use fleet::printable::printable;
 
 const USB: &str = "/sys/bus/usb/devices";
-/// Devices of a modem on PCIe: its channels, its ports.
+/// Folders with the devices of modems on PCIe: their channels and ports.
 const PCIE: [&str; 2] = ["/sys/bus/mhi/devices", "/sys/class/wwan"];
 
-/// SIMCom and Quectel.
+/// The vendor ids of SIMCom and Quectel.
 const MAKERS: [&str; 2] = ["1e0e:", "2c7c:"];
 
-/// Boot loaders come under Qualcomm's own id.
+/// Qualcomm's own vendor id, which boot loaders use.
 const QUALCOMM: &str = "05c6:";
 
 /// Qualcomm's emergency download mode, and its memory dump after a crash.
@@ -27,44 +27,46 @@ const DOWNLOAD: [&str; 2] = ["05c6:9008", "05c6:900e"];
 /// A USB device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Device {
-    /// Where it is plugged in, such as `1-1.2`.
+    /// The place on USB, such as `1-1.2`.
     pub usb_path: String,
     /// `vendor:product`.
     pub usb_id: String,
-    /// What it calls itself.
+    /// The product name that it reports.
     pub product: String,
-    /// Whether the kernel may put it to sleep.
+    /// True if the kernel may suspend it.
     pub may_sleep: bool,
     /// Its interfaces, by number.
     pub interfaces: Vec<Interface>,
 }
 
-/// All that is plugged in and may be a modem.
+/// All plugged-in devices that may be modems.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plugged {
-    /// Devices of modems' makers, of ids that a profile names, and at places where somebody looks for a modem.
+    /// Devices with a modem maker's vendor id, with an id of a profile, and at places in the fleet
+    /// file.
     pub usb: Vec<Device>,
-    /// Names of devices that a modem on PCIe has.
+    /// Names of PCIe devices that belong to modems.
     pub pcie: Vec<String>,
 }
 
-/// What somebody should know of one.
+/// A remark for the operator about one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remark {
-    /// Where it is plugged in; absent on PCIe.
+    /// The place on USB; absent on PCIe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usb_path: Option<String>,
-    /// What was seen.
+    /// The observation.
     pub message: String,
-    /// What to do.
+    /// The advice.
     pub advice: String,
-    /// Whether it says that no interface has a tty, which doctor says by itself.
+    /// True if it says that no interface has a tty; doctor has a check of its own for that.
     #[serde(skip)]
     pub is_portless: bool,
 }
 
 impl Plugged {
-    /// Looks. It reads /sys, and is nothing for the runtime's thread. `places` are those where modems are looked for.
+    /// Reads the devices from /sys. This blocks, so it must not run on the runtime's thread.
+    /// `places` are those of the fleet file.
     pub fn look(catalog: &Catalog, places: &[String]) -> Self {
         let folders = fs::read_dir(USB).into_iter().flatten().flatten();
         let devices = folders.filter_map(|entry| device(&entry.path()));
@@ -78,7 +80,7 @@ impl Plugged {
         usb.sort_by(|a, b| a.usb_path.cmp(&b.usb_path));
         let names =
             PCIE.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-        // The kernel shows control ports of USB modems there, too.
+        // The kernel also lists control ports of USB modems there.
         let is_usb = |path: &Path| {
             path.canonicalize().is_ok_and(|path| path.to_string_lossy().contains("/usb"))
         };
@@ -89,7 +91,7 @@ impl Plugged {
         Self { usb, pcie }
     }
 
-    /// What is to be said of all.
+    /// Returns the remarks about all devices.
     pub fn remarks(&self, catalog: &Catalog) -> Vec<Remark> {
         let pcie = (!self.pcie.is_empty()).then(|| Remark {
             usb_path: None,
@@ -103,13 +105,13 @@ impl Plugged {
     }
 }
 
-/// The device in this folder of /sys; nothing for an interface, and for a root hub.
+/// Reads the device in this folder of /sys; `None` for an interface and for a root hub.
 fn device(folder: &Path) -> Option<Device> {
     let usb_path = folder.file_name()?.to_str()?.to_owned();
     if usb_path.contains(':') || usb_path.starts_with("usb") {
         return None;
     }
-    // A device says what it likes.
+    // The strings of a device may hold any bytes.
     let clean = |text: &str| printable(text.trim());
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok().map(|text| clean(&text));
     Some(Device {
@@ -122,7 +124,7 @@ fn device(folder: &Path) -> Option<Device> {
 }
 
 impl Device {
-    /// What is to be said of it.
+    /// Returns the remarks about it.
     pub fn remarks(&self, catalog: &Catalog) -> Vec<Remark> {
         let layouts: Vec<&UsbLayout> =
             catalog.layouts().flatten().filter(|layout| layout.is_of(&self.usb_id)).collect();
@@ -148,7 +150,7 @@ impl Device {
         mode.into_iter().chain(sleep).collect()
     }
 
-    /// Of one with a tty discovery says the same.
+    /// Returns the remark about a device without a profile. If it has a tty, discovery reports it.
     fn without_profile(&self, words: &str) -> Option<Remark> {
         let is_seen = self.interfaces.iter().any(|interface| interface.has_tty);
         let advice = "docs/models.md says what a file of models may try";
@@ -159,7 +161,8 @@ impl Device {
         self.interfaces.iter().any(|interface| interface.number == number && interface.has_tty)
     }
 
-    /// Qualcomm's boot loaders say so, come under an id of their own, or show one interface where the modem has many.
+    /// Reports whether it is a boot loader: by its product name, by its id, or by a single
+    /// interface in place of the modem's many.
     fn is_boot_loader(&self, layouts: &[&UsbLayout]) -> bool {
         let is_makers = MAKERS.iter().any(|vendor| self.usb_id.starts_with(vendor));
         let is_stump = (is_makers || !layouts.is_empty())
@@ -172,7 +175,8 @@ impl Device {
         self.interfaces.iter().any(|interface| interface.number == number)
     }
 
-    /// A device of no known id. Something else than a modem may have a modem's place.
+    /// Returns the remark about an unknown id. A device other than a modem may be at a modem's
+    /// place.
     fn unknown(&self) -> Option<Remark> {
         if self.usb_id.starts_with(QUALCOMM)
             && self.interfaces.iter().all(|interface| !interface.has_tty)
@@ -185,7 +189,7 @@ impl Device {
         ))
     }
 
-    /// Of a known id: whether its AT port is there.
+    /// Returns the remark about a known id whose AT port is missing.
     fn composition(&self, catalog: &Catalog) -> Option<Remark> {
         let holding: Vec<&UsbLayout> = catalog
             .layouts()
@@ -246,7 +250,7 @@ mod tests {
     use super::*;
 
     fn device(usb_id: &str, interfaces: &str) -> Device {
-        // `0n` of a network, `1t` with a tty, `2` of neither.
+        // `0n` is a network's interface, `1t` has a tty, `2` is neither.
         let interface = |text: &str| {
             let (number, kind) = text.split_at(1);
             let driver = (kind == "n").then(|| "rndis_host".to_owned());

@@ -1,4 +1,4 @@
-//! Asking devices who they are, one task for each, and remembering what they told.
+//! Identification of devices: one task for each probe, and a record of the results.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ use tokio::time::Instant;
 use super::arbiter::Known;
 use super::is_identity;
 
-/// Waits before a device that did not tell is asked again; a port that another program holds is no
+/// The waits before a failed probe is repeated. If another program holds the port, there is no
 /// reason to hurry.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// What a question came to.
+/// The end of a probe.
 pub(super) struct Asked {
     usb_path: String,
     since: Instant,
@@ -31,7 +31,7 @@ pub(super) struct Asked {
 
 enum End {
     Answered(Box<Result<Introduction, ProbeError>>),
-    /// The port was of no use to anybody, and is closed again.
+    /// An unused port was closed.
     Closed,
 }
 
@@ -39,18 +39,18 @@ struct Stay {
     since: Instant,
     known: Known,
     attempts: usize,
-    /// After so many the first port is tried again.
+    /// The number of ports; after so many attempts the first port is tried again.
     places: usize,
-    /// Whether a port was asked in vain since the first was.
+    /// True if a port was mute or foreign in this round.
     is_silent: bool,
     is_asked: bool,
     next: Instant,
     backoff: Backoff,
     last_words: String,
     busy: Option<Busy>,
-    /// The port at which it told who it is, until it is known whose it is.
+    /// The port at which it was identified, kept open until it has an owner.
     open: Option<Introduction>,
-    /// Whether its SIM was asked for, too.
+    /// True if the SIM was read too.
     sim_asked: bool,
 }
 
@@ -72,47 +72,49 @@ impl Stay {
         }
     }
 
-    /// Reports whether each of its ports was asked.
+    /// Reports whether each of its ports was tried.
     fn is_round(&self) -> bool {
         self.attempts.checked_rem(self.places).unwrap_or(0) == 0
     }
 }
 
-/// All devices that were asked, or are to be.
+/// The probes of all devices.
 pub(super) struct Probing {
     catalog: Arc<Catalog>,
     with_iccid: bool,
     stays: BTreeMap<String, Stay>,
     tasks: JoinSet<Asked>,
-    /// Where the ports are opened: on the runtime of those who go on with them.
+    /// The runtime of the modems, which use the open ports later.
     runtime: Handle,
 }
 
 impl Probing {
-    /// Nobody is asked yet.
+    /// Starts without any probes.
     pub(super) fn new(catalog: Arc<Catalog>, with_iccid: bool, runtime: Handle) -> Self {
         Self { catalog, with_iccid, stays: BTreeMap::new(), tasks: JoinSet::new(), runtime }
     }
 
-    /// Knows these models from now on. Who did not tell who it is, or was of no known model, is asked again.
+    /// Takes over a new catalog. Devices that were not identified, or not by a known model, are
+    /// probed again.
     pub(super) fn learn(&mut self, catalog: Arc<Catalog>) {
         self.catalog = catalog;
         self.stays.retain(|_, stay| stay.is_asked || matches!(stay.known, Known::Identity(_)));
     }
 
-    /// Whether devices are asked for their SIMs from now on, too. Those that were asked before, and not for
-    /// their SIM, are unclear then and asked again.
+    /// Sets whether probes read the SIM too. Devices that were probed without it become unclear,
+    /// and are probed again.
     pub(super) fn ask_for_sims(&mut self, with_iccid: bool) {
         self.with_iccid = with_iccid;
     }
 
-    /// What is known of the device that is there since then.
+    /// Returns the result for the device that is there since `since`.
     pub(super) fn known(&self, usb_path: &str, since: Instant) -> Known {
         let stay = self.stays.get(usb_path).filter(|stay| stay.since == since);
         stay.map_or(Known::NotYet, |stay| stay.known.clone())
     }
 
-    /// Takes in what a modem's own task heard of the device that is there since then.
+    /// Takes over the identity that a modem's own task found for the device that is there since
+    /// then.
     pub(super) fn heard(&mut self, usb_path: &str, heard: Heard, now: Instant) {
         let Heard { since, model, imei, card } = heard;
         let stay = self.stays.entry(usb_path.to_owned()).or_insert_with(|| Stay::new(since, now));
@@ -128,13 +130,13 @@ impl Probing {
         stay.known = Known::Identity(Identity { model, imei, iccid });
     }
 
-    /// Whether it is being asked now, and its port in use for that.
+    /// Reports whether a probe runs now and uses its port.
     pub(super) fn is_asked(&self, usb_path: &str) -> bool {
         self.stays.get(usb_path).is_some_and(|stay| stay.is_asked)
     }
 
-    /// Asks a device, unless it is being asked, or was so a moment ago: then says when it may be.
-    /// `iccid` asks for its SIM too, also where no entry does.
+    /// Probes a device, unless a probe runs or the last one was a moment ago; then returns the time
+    /// of the next attempt. With `iccid` the SIM is read even if no entry needs it.
     pub(super) fn ask(
         &mut self,
         usb_path: &str,
@@ -144,7 +146,7 @@ impl Probing {
     ) -> Option<Instant> {
         let fresh = || Stay::new(ports.since, now);
         let stay = self.stays.entry(usb_path.to_owned()).or_insert_with(fresh);
-        // The question of an earlier stay ends by itself: its port is gone.
+        // The probe of an earlier stay ends by itself, since its port is gone.
         if stay.since != ports.since && !stay.is_asked {
             *stay = fresh();
         }
@@ -166,13 +168,13 @@ impl Probing {
         None
     }
 
-    /// The port at which a device told who it is, still open.
+    /// Takes the port at which a device was identified, still open.
     pub(super) fn open(&mut self, usb_path: &str, since: Instant) -> Option<Introduction> {
         let stay = self.stays.get_mut(usb_path).filter(|stay| stay.since == since);
         stay.and_then(|stay| stay.open.take())
     }
 
-    /// Closes the ports that nobody took; until that is done they are in use.
+    /// Closes the ports without a taker; they are in use until that is done.
     pub(super) fn close_open(&mut self) {
         for (usb_path, stay) in &mut self.stays {
             let Some(open) = stay.open.take() else { continue };
@@ -186,9 +188,9 @@ impl Probing {
         }
     }
 
-    /// Whether a device that is nobody's should be asked (again): it was not asked yet, also for its SIM, so
-    /// that an operator sees what there is; it was mute, as one that boots is; or it did not tell its SIM,
-    /// which may be put in later and then be somebody's.
+    /// Reports whether a device without an entry should be probed (again). It should if it or its
+    /// SIM was never probed, so that the operator sees it. It should if it was mute, as a booting
+    /// modem is. It should if it had no ICCID, since a card may be put in later and match an entry.
     pub(super) fn is_unclear(&self, usb_path: &str, known: &Known) -> bool {
         let was_asked = self.stays.get(usb_path).is_some_and(|stay| stay.sim_asked);
         match known {
@@ -199,7 +201,8 @@ impl Probing {
         }
     }
 
-    /// Who a device said it is, else why it did not, and which port another process has.
+    /// Returns the identity of a device, or else the reason why there is none, and the process that
+    /// holds its port.
     pub(super) fn told(&self, usb_path: &str) -> (Option<Identity>, Option<String>, Option<Busy>) {
         let Some(stay) = self.stays.get(usb_path) else { return (None, None, None) };
         match &stay.known {
@@ -211,7 +214,7 @@ impl Probing {
         }
     }
 
-    /// Reports whether a device told who it is, or was asked at each of its ports and did not.
+    /// Reports whether a device was identified, or was probed in vain at each of its ports.
     pub(super) fn is_through(&self, usb_path: &str, ports: &Ports) -> bool {
         let Some(stay) = self.stays.get(usb_path).filter(|stay| stay.since == ports.since) else {
             return false;
@@ -220,7 +223,7 @@ impl Probing {
         !stay.is_asked && (is_told || stay.attempts >= ports.places())
     }
 
-    /// Waits for the end of a question; for ever where none is open.
+    /// Waits for the end of a probe; for ever if none runs.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -231,7 +234,7 @@ impl Probing {
         }
     }
 
-    /// Takes in what a question came to.
+    /// Takes over the end of a probe.
     pub(super) fn take(&mut self, asked: Asked, now: Instant) {
         let Asked { usb_path, since, end } = asked;
         let Some(stay) = self.stays.get_mut(&usb_path).filter(|stay| stay.since == since) else {
@@ -260,7 +263,8 @@ impl Probing {
                 stay.known = Known::Identity(identity);
             }
             Err(error) => {
-                // Somebody else may let a port go; it is not the modem's fault. Another port may answer.
+                // A busy port is not the modem's fault and may become free. Another port may
+                // answer.
                 let is_in_vain =
                     (stay.is_round() && stay.is_silent) || (!is_silent && stay.busy.is_none());
                 if stay.known == Known::NotYet && is_in_vain {
@@ -275,12 +279,12 @@ impl Probing {
         }
     }
 
-    /// Forgets devices that went.
+    /// Forgets removed devices.
     pub(super) fn keep(&mut self, is_there: impl Fn(&str) -> bool) {
         self.stays.retain(|usb_path, stay| stay.is_asked || is_there(usb_path));
     }
 
-    /// How many of the IMEIs that were told are told by more than one device.
+    /// Returns the IMEIs that more than one device has, each with the places of these devices.
     pub(super) fn duplicates(&self) -> BTreeMap<&str, Vec<&str>> {
         let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (usb_path, stay) in &self.stays {
@@ -293,7 +297,7 @@ impl Probing {
     }
 }
 
-/// Whose fixed port one of these ttys is, whatever link names it there.
+/// Returns the modem whose fixed tty is one of these; symbolic links are followed.
 pub(super) fn fixed<'a>(ttys: &[PathBuf], fixed: &'a [(String, PathBuf)]) -> Option<&'a str> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let is_here = |path: &PathBuf| ttys.contains(path) || ttys.contains(&real(path));

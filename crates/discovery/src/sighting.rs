@@ -1,4 +1,4 @@
-//! What discovery sees, for those who want to know: each USB device with a serial port.
+//! The state of discovery as published: each USB device with a serial port.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use modem::holder::Busy;
 use modem::probe::Identity;
 use serde::{Deserialize, Serialize};
 
-/// What a port is for, as far as the profiles tell.
+/// The role of a port in the profiles' layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -14,7 +14,7 @@ pub enum Role {
     At,
     /// The secondary AT interface of a layout.
     Secondary,
-    /// No profile says that it speaks AT.
+    /// No layout has AT at this port.
     Other,
 }
 
@@ -25,41 +25,42 @@ pub struct Port {
     pub tty: PathBuf,
     /// The number of its USB interface.
     pub interface: u8,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
 }
 
 /// A USB device with at least one serial port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
-    /// Where it is plugged in, such as `1-1.2`.
+    /// The place on USB, such as `1-1.2`.
     pub usb_path: String,
     /// `vendor:product`.
     pub usb_id: String,
-    /// Whether a profile names that.
+    /// True if a profile has this id.
     pub is_known: bool,
     /// The entry of the fleet file that has it.
     pub entry: Option<String>,
-    /// Whether it is decided that it is no entry's.
+    /// True if it is decided that no entry claims it.
     pub is_unclaimed: bool,
-    /// Who it is, where it was asked and told.
+    /// The device's identity, if it was identified.
     pub identity: Option<Identity>,
-    /// Why that is not known, of one that was asked.
+    /// The reason why it is not identified: the last probe's error, or that no profile supports its
+    /// id.
     pub note: Option<String>,
-    /// The port that could not be opened to ask, since another process has it.
+    /// The port that could not be opened for probing, and the process that holds it.
     pub busy: Option<Busy>,
     /// Its ports, by interface.
     pub ports: Vec<Port>,
-    /// How often it came back within the last ten minutes.
+    /// The number of its returns within the last ten minutes.
     pub returns: usize,
 }
 
-/// All that is seen now.
+/// The present state of discovery.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sightings {
     /// By place.
     pub devices: Vec<Sighting>,
-    /// Whether all that is there was looked for, and all who are to be asked were.
+    /// True if the scan is done and every probe that is due has ended.
     pub is_settled: bool,
 }
 
@@ -75,7 +76,7 @@ impl Sightings {
     }
 }
 
-/// Reports whether an IMEI identifies a modem. A module that lost its own reports zeros.
+/// Reports whether an IMEI identifies a modem. A module that lost its IMEI reports zeros.
 pub fn is_identity(imei: &str) -> bool {
     imei.bytes().any(|digit| digit != b'0')
 }

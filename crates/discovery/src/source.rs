@@ -1,6 +1,6 @@
-//! What udev tells: ttys of USB devices as they come and go, and those that are there.
+//! Ttys of USB devices from udev: events, and scans.
 //!
-//! Only std and libudev read /sys here, and no value of libudev's leaves its thread: its reference
+//! Only std and libudev read /sys here. No value of libudev leaves its thread, since its reference
 //! counts are not atomic.
 
 use std::collections::BTreeSet;
@@ -15,39 +15,40 @@ use tokio_udev::{AsyncMonitorSocket, Device, Enumerator, Event, EventType, Monit
 use super::interfaces;
 use super::table::{Change, Number, Tty};
 
-/// More ttys than come at once; udevd may lose an event.
+/// The most event numbers that are kept: more than the ttys that come at once. udevd may lose an
+/// event.
 const TOLD: usize = 64;
 
-/// Here only while udevd runs; without it no event ever comes, and no error either.
+/// Present only while udevd runs. Without udevd there are no events and no error either.
 const UDEVD: &str = "/run/udev/control";
 
-/// Whether udevd runs.
+/// Reports whether udevd runs.
 pub fn has_udevd() -> bool {
     Path::new(UDEVD).exists()
 }
 
-/// Events of ttys and of USB devices, from now on.
+/// The stream of events of ttys and USB devices.
 pub(super) struct Events {
     udev: AsyncMonitorSocket,
-    /// The kernel's own: it tells of a device while udevd is still to work on it, and of its ttys. Who may
-    /// open those as the kernel makes them, as root may, need not wait.
+    /// The kernel's own events, which come before udevd has processed a device. A process that may
+    /// open the ttys as the kernel makes them, such as root, need not wait for udevd.
     kernel: Option<AsyncMonitorSocket>,
-    /// Ttys of which the kernel told, and udevd has yet to.
+    /// Event numbers of ttys that the kernel announced and udevd has not.
     told: BTreeSet<Number>,
 }
 
 impl Events {
-    /// Listens.
+    /// Starts to listen.
     ///
     /// # Errors
-    /// Where no netlink socket for udev's events can be had.
+    /// An error if no netlink socket for udev's events can be opened.
     pub(super) fn listen() -> io::Result<Self> {
         let devices = |builder: MonitorBuilder| {
             let builder = builder.match_subsystem("tty")?;
             builder.match_subsystem_devtype("usb", "usb_device")?.listen()
         };
         let udev = devices(MonitorBuilder::new()?)?;
-        // Some sandboxes let only udevd's through: times then count from those.
+        // Some sandboxes allow only udevd's events; times then count from those.
         let kernel =
             MonitorBuilder::new_kernel().and_then(devices).and_then(AsyncMonitorSocket::new);
         let kernel = kernel
@@ -56,7 +57,8 @@ impl Events {
         Ok(Self { udev: AsyncMonitorSocket::new(udev)?, kernel, told: BTreeSet::new() })
     }
 
-    /// The next event, if it is of interest; `None` where there will be no more.
+    /// Returns the next event, or `Some(Ok(None))` if it is not of interest; `None` after the last
+    /// one.
     ///
     /// # Cancel safety
     /// An event that was not returned stays in its socket.
@@ -68,7 +70,7 @@ impl Events {
                 None => std::future::pending().await,
             }
         };
-        // The arms only take one event, and nothing follows.
+        // Each arm takes one event, and awaits nothing after it.
         tokio::select! {
             biased;
             event = announced => match event {
@@ -84,7 +86,7 @@ impl Events {
                     Some(Ok(None))
                 }
             },
-            // To read again what is known takes longer than the modem's first answer.
+            // Reading a known tty again takes longer than the modem's first answer.
             event = udev.next() => Some(event?.map(|event| {
                 let is_known = told.remove(&event.sequence_number());
                 while told.len() > TOLD {
@@ -96,7 +98,8 @@ impl Events {
     }
 }
 
-/// What the kernel says of a USB device, and of a tty that this process may open already.
+/// Returns the change that a kernel event reports: a USB device, or a tty that this process may
+/// already open.
 fn announcement(event: &Event) -> Option<Change> {
     let device = event.device();
     if device.subsystem() == Some(OsStr::new("tty")) {
@@ -112,7 +115,8 @@ fn announcement(event: &Event) -> Option<Change> {
     }
 }
 
-/// What an event of udev says; nothing where it is of no interest (`bind`, `change`, other ttys).
+/// Returns the change that a udev event reports; `None` if it is not of interest (`bind`, `change`,
+/// other ttys).
 fn change(event: &Event) -> Option<Change> {
     let device = event.device();
     let is_tty = device.subsystem() == Some(OsStr::new("tty"));
@@ -121,7 +125,7 @@ fn change(event: &Event) -> Option<Change> {
             tty(&device).map(|tty| Change::Came(tty, event.sequence_number()))
         }
         EventType::Add => Some(Change::DeviceCame(text(device.sysname())?)),
-        // Its parents may be gone: only the name is asked for.
+        // Its parents may be gone, so only its name is used.
         EventType::Remove if is_tty => {
             Some(Change::Went(device.devnode()?.to_owned(), event.sequence_number()))
         }
@@ -132,16 +136,16 @@ fn change(event: &Event) -> Option<Change> {
     }
 }
 
-/// Whether this process may open a node as it is.
+/// Reports whether this process may open a node as it is.
 fn may_open(node: &Path) -> bool {
     access(node, Access::READ_OK | Access::WRITE_OK).is_ok()
 }
 
-/// The ttys of USB devices that are there. One that udevd has not finished with is left out where this
-/// process may not open it yet: its event follows, and before that its node has not its owner and group.
+/// Returns the ttys of USB devices. A tty that udevd has not processed is left out if this process
+/// may not open it yet. Its event follows; before that its node does not have its owner and group.
 ///
 /// # Errors
-/// Where /sys cannot be read.
+/// An error if /sys cannot be read.
 pub(super) fn scan() -> io::Result<Vec<Tty>> {
     if !has_udevd() {
         return enumerate(false);
@@ -178,7 +182,7 @@ fn tty(device: &Device) -> Option<Tty> {
     })
 }
 
-/// The interfaces of the device in this folder that have a tty now.
+/// Returns the interfaces of the device in this folder that have a tty now.
 fn with_tty(device: &Path) -> Vec<u8> {
     let found = interfaces::of(device).into_iter().filter(|interface| interface.has_tty);
     found.map(|interface| interface.number).collect()

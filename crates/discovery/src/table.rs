@@ -1,6 +1,6 @@
-//! The USB devices that are plugged in, their ttys, and which of these speak AT.
+//! The table of plugged-in USB devices, their ttys, and the ttys that speak AT.
 //!
-//! A value without clock and system: each case is a line of a table test.
+//! It has no clock and no I/O, so each case is a line of a table test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::sighting::{Port, Role};
 
-/// The interfaces of a device come within milliseconds; a driver may take longer.
+/// The wait for a device's primary port. Interfaces come within milliseconds, but a driver may take
+/// longer.
 const LAYOUT: Duration = Duration::from_secs(3);
 
 /// A tty of a USB device.
@@ -21,30 +22,30 @@ const LAYOUT: Duration = Duration::from_secs(3);
 pub(super) struct Tty {
     /// Its node, such as `/dev/ttyUSB2`.
     pub(super) node: PathBuf,
-    /// Where its device is plugged in, such as `1-1.2`.
+    /// The place on USB of its device, such as `1-1.2`.
     pub(super) usb_path: String,
     /// `vendor:product` of its device.
     pub(super) id: String,
     /// Number of its USB interface.
     pub(super) interface: u8,
-    /// The interfaces of its device that had a tty when this one was seen.
+    /// The interfaces of its device that had a tty when this tty was seen.
     pub(super) with_tty: Vec<u8>,
 }
 
-/// Something that came or went.
+/// An event about a device or a tty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The kernel told of a USB device; udevd has yet to.
+    /// The kernel added a USB device; udevd has not processed it yet.
     Announced(String),
-    /// The kernel told that a USB device went; udevd has yet to.
+    /// The kernel removed a USB device; udevd has not processed that yet.
     Withdrawn(String),
-    /// A USB device, its interfaces not yet.
+    /// A USB device, before its interfaces.
     DeviceCame(String),
-    /// A USB device with all that belongs to it.
+    /// The removal of a USB device with all its ttys.
     DeviceWent(String, Number),
-    /// A tty. Kernel and udevd tell the same event under one number.
+    /// A tty. Kernel and udevd report the same event under one number.
     Came(Tty, Number),
-    /// The tty of this node.
+    /// The removal of the tty with this node.
     Went(PathBuf, Number),
 }
 
@@ -54,48 +55,49 @@ pub(super) type Number = u64;
 #[derive(Debug)]
 struct Device {
     since: Instant,
-    /// The kernel told that it went; udevd has yet to, and may do so after it came again.
+    /// True if the kernel removed it. udevd has not reported that yet, and may do so only after the
+    /// device came back.
     is_over: bool,
     ttys: Vec<Tty>,
-    /// The interfaces that had a tty when one of its ttys was seen last. The events of several ttys may come in
-    /// another order, and the first of them without those of the others.
+    /// The interfaces that had a tty at the latest event of one of its ttys. The events of several
+    /// ttys may come in any order, and the first may miss the ttys of the others.
     with_tty: Vec<u8>,
-    /// That it came was counted.
+    /// True if its arrival was counted.
     is_counted: bool,
 }
 
-/// A device that is plugged in, for those who want to know what there is.
+/// A plugged-in device for the published state.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plugged<'a> {
-    /// Where.
+    /// The place on USB.
     pub(super) usb_path: &'a str,
     /// `vendor:product`.
     pub(super) usb_id: &'a str,
-    /// Whether a layout has that.
+    /// True if a layout has this id.
     pub(super) is_known: bool,
     /// Its ports, by interface.
     pub(super) ports: Vec<Port>,
-    /// How often it came back within the last minutes.
+    /// The number of its returns within the last minutes.
     pub(super) returns: usize,
 }
 
 /// All USB devices that were seen.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// Of each model, those without a profile behind the others.
+    /// The layouts of each model; models without a profile come last.
     layouts: Vec<Vec<UsbLayout>>,
-    /// The places that fleet entries name: what is plugged in there is theirs, whatever its id.
+    /// The places in the fleet file: a device at one of them is a modem, whatever its id.
     named: BTreeSet<String>,
     devices: BTreeMap<String, Device>,
-    /// When the kernel told of the devices that are there.
+    /// The time at which the kernel announced each device.
     announced: BTreeMap<String, Instant>,
-    /// By which event each node came, 0 where a scan found it. The kernel tells sooner than udevd: what udevd tells of an earlier stay
-    /// of a node may follow.
+    /// The number of the event by which each node came, 0 for a scan. The kernel reports sooner
+    /// than udevd. So udevd's events of an earlier stay of a node may follow.
     came: BTreeMap<PathBuf, Number>,
-    /// Where something was plugged in, and how often something came back there.
+    /// The places at which a device was seen. `returns` counts the arrivals after the first.
     seen: BTreeSet<String>,
     returns: BTreeMap<String, Flapping>,
-    /// The present, as far as it was told.
+    /// The latest time that was passed in.
     now: Option<Instant>,
 }
 
@@ -112,14 +114,14 @@ impl Device {
         self.ttys.iter().find(|tty| tty.interface == interface)
     }
 
-    /// The layouts that hold for it as it is plugged in, in the order of the catalog.
+    /// Returns the layouts that match its present composition, in the order of the catalog.
     fn holding<'a>(&self, layouts: &'a [Vec<UsbLayout>]) -> Vec<&'a UsbLayout> {
         let has_tty = |number| self.with_tty.contains(&number) || self.at(number).is_some();
         let of_model = |all: &'a Vec<UsbLayout>| UsbLayout::holding(all, self.id(), has_tty);
         layouts.iter().flat_map(of_model).collect()
     }
 
-    /// Its ttys at which these layouts have AT, without any twice.
+    /// Returns its ttys at which these layouts have AT, each only once.
     fn at_ports<'a>(&self, layouts: impl Iterator<Item = &'a UsbLayout>) -> Vec<PathBuf> {
         let mut ttys: Vec<PathBuf> = Vec::new();
         for layout in layouts {
@@ -136,22 +138,22 @@ impl Device {
 }
 
 impl Table {
-    /// Nothing is plugged in yet; the layouts come from the catalog, in its order.
+    /// Starts without devices. The layouts are in the catalog's order.
     pub(super) fn new(layouts: Vec<Vec<UsbLayout>>) -> Self {
         Self { layouts, ..Self::default() }
     }
 
-    /// Knows these layouts from now on, and no others.
+    /// Replaces the layouts.
     pub(super) fn learn(&mut self, layouts: Vec<Vec<UsbLayout>>) {
         self.layouts = layouts;
     }
 
-    /// Fleet entries name these places, and no others.
+    /// Replaces the places in the fleet file.
     pub(super) fn name(&mut self, places: impl Iterator<Item = String>) {
         self.named = places.collect();
     }
 
-    /// Takes in what came or went; `now` is when that was received.
+    /// Applies an event; `now` is the time of its receipt.
     pub(super) fn apply(&mut self, change: Change, now: Instant) {
         self.now = Some(now);
         match change {
@@ -167,7 +169,8 @@ impl Table {
             Change::DeviceCame(path) => {
                 let since = self.announced.get(&path).copied().unwrap_or(now);
                 let device = self.devices.entry(path).or_insert_with(|| Device::new(since));
-                // `udevadm trigger` tells of devices that are there; without ttys it was an earlier stay.
+                // `udevadm trigger` repeats events of present devices. If there are no ttys, the
+                // entry is from an earlier stay.
                 if device.ttys.is_empty() {
                     *device = Device::new(since);
                 }
@@ -185,7 +188,7 @@ impl Table {
                     return;
                 }
                 self.came.insert(tty.node.clone(), number);
-                // A node is of one device: what was known of it before is over.
+                // A node belongs to one device, so its earlier device lost it.
                 self.forget(&tty.node);
                 let path = tty.usb_path.clone();
                 let since = self.announced.get(&path).copied().unwrap_or(now);
@@ -209,7 +212,8 @@ impl Table {
         }
     }
 
-    /// Makes the table what a scan found. What it knew already keeps its time; true where it differed.
+    /// Replaces the table by the result of a scan. Known devices keep their time. Returns true if
+    /// the table differed.
     pub(super) fn rescan(&mut self, ttys: Vec<Tty>, now: Instant) -> bool {
         let known: usize = self.devices.values().map(|device| device.ttys.len()).sum();
         let missed = known != ttys.len() || !ttys.iter().all(|tty| self.knows(tty));
@@ -226,12 +230,12 @@ impl Table {
         missed
     }
 
-    /// Where something is plugged in.
+    /// Returns the places with a device.
     pub(super) fn places(&self) -> impl Iterator<Item = &str> {
         self.devices.keys().map(String::as_str)
     }
 
-    /// The devices that have a tty, by place.
+    /// Returns the devices that have a tty, by place.
     pub(super) fn devices(&self) -> impl Iterator<Item = Plugged<'_>> {
         self.devices.iter().filter_map(|(usb_path, device)| {
             let usb_id = device.ttys.first()?.id.as_str();
@@ -249,7 +253,7 @@ impl Table {
         })
     }
 
-    /// `vendor:product` of the device that is plugged in there.
+    /// Returns `vendor:product` of the device at this place.
     pub(super) fn id(&self, usb_path: &str) -> &str {
         self.devices.get(usb_path).map_or("", Device::id)
     }
@@ -258,15 +262,16 @@ impl Table {
         self.layouts.iter().flatten().any(|layout| layout.is_of(id))
     }
 
-    /// How often what is plugged in there came back within the last minutes.
+    /// Returns the number of returns at this place within the last minutes.
     pub(super) fn returns(&self, usb_path: &str) -> usize {
         let returns = self.returns.get(usb_path).zip(self.now);
         returns.map_or(0, |(flapping, now)| flapping.count(now))
     }
 
-    /// The ports of the device at this place to try, those that should speak AT in front. Nothing before the
-    /// primary one is there, since the interfaces come one by one, or [`LAYOUT`] after the device came: it may
-    /// have others than we know. `only` leaves no other tty than this one.
+    /// Returns the ports of the device at this place, those that should speak AT first. Returns
+    /// `None` until the primary port is there, since the interfaces come one by one. [`LAYOUT`]
+    /// after the device came, its other ports are returned: its layout may be unknown. `only`
+    /// limits the result to this tty.
     pub(super) fn ports(&self, usb_path: &str, only: Option<&Path>) -> Option<Ports> {
         let device = self.devices.get(usb_path)?;
         let since = device.since;
@@ -277,7 +282,7 @@ impl Table {
             let ttys = vec![only.to_owned()];
             return is_there.then_some(Ports { ttys, others: Vec::new(), since, came });
         }
-        // A modem may show an id of its boot loader, or of a composition that no layout has.
+        // A modem may have the id of its boot loader, or of a composition without a layout.
         let is_known = self.is_known(device.id());
         if !is_known && !self.named.contains(usb_path) {
             return None;
@@ -287,7 +292,7 @@ impl Table {
             if self.now.is_none_or(|now| now < since + LAYOUT) {
                 return None;
             }
-            // Where a driver leaves ports out, a condition may hold in the wrong composition.
+            // If a driver leaves ports out, a layout's condition may hold in the wrong composition.
             let own = self.layouts.iter().flatten().filter(|layout| layout.is_of(device.id()));
             ttys = device.at_ports(own);
         }
@@ -301,7 +306,8 @@ impl Table {
         (!device.ttys.is_empty()).then_some(Ports { ttys, others, since, came })
     }
 
-    /// Tells the present; returns when a device without its primary port is to be tried all the same.
+    /// Sets the present time. Returns the time at which a device without its primary port is to be
+    /// tried anyway.
     pub(super) fn tick(&mut self, now: Instant) -> Option<Instant> {
         self.now = Some(now);
         self.returns.retain(|_, flapping| !flapping.forget(now));
@@ -318,14 +324,14 @@ impl Table {
             .is_some_and(|device| device.ttys.iter().any(is_it) && device.with_tty == tty.with_tty)
     }
 
-    /// Counts that something came at this place.
+    /// Counts an arrival at this place.
     fn arrived(&mut self, usb_path: String, now: Instant) {
         if !self.seen.insert(usb_path.clone()) {
             self.returns.entry(usb_path).or_default().returned(now);
         }
     }
 
-    /// Whether an event is of an earlier stay of this node.
+    /// Reports whether an event belongs to an earlier stay of this node.
     fn is_before(&self, node: &Path, number: Number) -> bool {
         self.came.get(node).is_some_and(|came| number < *came)
     }
@@ -414,7 +420,7 @@ mod tests {
     fn time_counts_from_the_kernels_word_where_it_came() {
         let (mut table, now) = (table(), Instant::now());
         let after = |ms| now + Duration::from_millis(ms);
-        // The second stay begins before udevd is through with the first.
+        // The second stay begins before udevd has processed the first.
         let steps = [
             (Change::Announced("1-1".to_owned()), None),
             (Change::DeviceCame("1-1".to_owned()), None),
@@ -438,7 +444,8 @@ mod tests {
     #[test]
     fn a_modem_comes_back_under_other_numbers_with_a_time_of_its_own() {
         let (mut table, now) = (table(), Instant::now());
-        // Not every way out is told whole: udev may tell the device first, or the ttys only.
+        // Not every removal is reported in full: udev may report the device first, or only the
+        // ttys.
         let ways: [&[Change]; 3] = [
             &[Change::Went("/dev/ttyUSB2".into(), 0), Change::DeviceWent("1-1".to_owned(), 0)],
             &[Change::DeviceWent("1-1".to_owned(), 0), Change::Went("/dev/ttyUSB2".into(), 0)],
@@ -472,7 +479,7 @@ mod tests {
         }
         let expected = ["/dev/ttyUSB4", "/dev/ttyUSB5", "/dev/ttyUSB2", "/dev/ttyUSB3"];
         assert_eq!(ttys(&table, "2-1.4"), expected);
-        // A device whose id no model has is nobody's, whatever its interfaces.
+        // A device whose id no model has is not a modem, whatever its interfaces.
         table.apply(Change::Came(tty(9, "3-1", "0403:6001", 2), 0), now);
         assert_eq!(table.ports("3-1", None), None);
     }
@@ -494,7 +501,7 @@ mod tests {
         table.name(["3-1".to_owned()].into_iter());
         let named = table.ports("3-1", None).map(|ports| (ports.ttys.len(), ports.others.len()));
         assert_eq!(named, Some((1, 0)), "an entry names its place");
-        // What is of no known use stays behind what is.
+        // Ports without a known role stay behind the AT ports.
         table.apply(came(2, "1-1", 2), now + 2 * LAYOUT);
         let (ttys, others) =
             (vec!["/dev/ttyUSB2".into(), "/dev/ttyUSB1".into()], vec!["/dev/ttyUSB0".into()]);
@@ -507,7 +514,7 @@ mod tests {
         table.apply(came(2, "1-1", 2), now);
         table.apply(came(2, "1-2", 2), now);
         assert_eq!((ttys(&table, "1-1").len(), ttys(&table, "1-2").len()), (0, 1));
-        // What `udevadm trigger` tells again changes nothing.
+        // A repeated event by `udevadm trigger` changes nothing.
         let before = table.ports("1-2", None);
         table.apply(Change::DeviceCame("1-2".to_owned()), now + Duration::from_secs(9));
         assert_eq!(table.ports("1-2", None), before);
@@ -538,7 +545,7 @@ mod tests {
             );
             table.apply(late, after(9));
         }
-        // What `udevadm trigger` has the kernel tell is no new stay.
+        // An event of the kernel by `udevadm trigger` does not begin a new stay.
         table.apply(Change::Announced("1-1".to_owned()), after(20));
         table.apply(came(6, 30), after(21));
         assert_eq!(table.ports("1-1", None).map(|ports| ports.since), Some(after(6)));
@@ -548,7 +555,7 @@ mod tests {
     fn what_udevd_tells_late_of_an_earlier_stay_changes_nothing() {
         let (mut table, now) = (table(), Instant::now());
         let came = |usb_path: &str, number| Change::Came(tty(2, usb_path, "1e0e:9001", 2), number);
-        // The kernel tells of two stays before udevd is through with the first.
+        // The kernel reports two stays before udevd has processed the first.
         table.apply(came("1-1", 10), now);
         table.apply(came("1-2", 20), now);
         for late in [
@@ -565,7 +572,7 @@ mod tests {
         table.apply(Change::Went("/dev/ttyUSB2".into(), 25), now);
         assert_eq!(ttys(&table, "1-2").len(), 0);
         assert!(table.came.is_empty());
-        // What an event told is new; what a scan found may have been there for long.
+        // A tty from an event is new; a tty from a scan may have been there for long.
         table.apply(came("1-2", 30), now);
         assert!(table.ports("1-2", None).is_some_and(|ports| ports.came));
         let found = vec![tty(2, "1-2", "1e0e:9001", 2), tty(3, "1-2", "1e0e:9001", 3)];
@@ -597,8 +604,8 @@ mod tests {
         assert!(!table.rescan(there(), later), "a second scan finds nothing new");
     }
 
-    /// Plugs in an EC25 of which these interfaces have a tty; each event tells of those that came so far,
-    /// or of all at once.
+    /// Plugs in an EC25 with ttys at these interfaces. Each event knows the ttys so far, or all at
+    /// once.
     fn ec25(table: &mut Table, usb_path: &str, interfaces: &[u8], at_once: bool, now: Instant) {
         for (at, interface) in interfaces.iter().enumerate() {
             let so_far = if at_once { interfaces } else { &interfaces[..=at] };
@@ -614,15 +621,16 @@ mod tests {
         let names = |numbers: &[u8]| -> Vec<String> {
             numbers.iter().map(|number| format!("/dev/ttyUSB{}", number + 10)).collect()
         };
-        // Interfaces with a tty, in the order of their events; where AT is once all came, and later.
+        // Interfaces with a tty, in the order of their events; the AT ports once all came, and
+        // later.
         for (interfaces, at_once, soon, late) in [
             (&[0, 1, 2, 3][..], false, &[2, 3][..], &[2, 3][..]),
-            // RNDIS takes 0 and 1: DM 2, positions 3, AT 4, data 5.
+            // RNDIS takes 0 and 1: DM is 2, positions 3, AT 4, data 5.
             (&[2, 3, 4, 5], false, &[4, 5], &[4, 5]),
             (&[4, 2, 5, 3], true, &[4, 5], &[4, 5]),
-            // udevd may be through with the AT port first.
+            // udevd may process the AT port first.
             (&[2, 0, 3, 1], true, &[2, 3], &[2, 3]),
-            // A kernel that knows the two ports of the other composition only: nothing is at 4 ever.
+            // A kernel that knows only two ports of the other composition: 4 never has a tty.
             (&[2, 3], false, &[], &[2, 3]),
             (&[2], false, &[], &[2]),
             // The boot loader.

@@ -1,8 +1,8 @@
-//! The demo: a broker, two SIM7600 and a SIM8200, the unmodified agent, load, faults, and the books.
+//! The demo: a broker, two SIM7600 and a SIM8200, the unmodified agent, load, faults, and a tally.
 //!
-//! Broker, modems, sensors and subscriber live in this process; the agent is a process of its own. The
-//! demo tells by the books alone whether anything was lost: what was answered with 202 on one side, and
-//! what reached a subscriber of the broker on the other.
+//! Broker, modems, sensors and subscriber live in this process; the agent runs in its own process.
+//! The tally alone shows if a message was lost. It compares the messages answered with 202 and
+//! those that reached a subscriber of the broker.
 
 mod agent;
 mod broker;
@@ -43,27 +43,27 @@ use tally::Tally;
 
 use api::client::Target;
 
-/// How often the table is drawn again.
+/// The interval at which the table is redrawn.
 const REDRAW: Duration = Duration::from_millis(500);
 
-/// How long the agent may take until it answers.
+/// The time limit until the agent answers.
 const START: Duration = Duration::from_secs(30);
 
-/// How long what was handed in may take to arrive once nothing more comes: several times the time after
-/// which the agent sends a message by another way.
+/// The time limit for the remaining messages to arrive after the load ends: several times the delay
+/// after which the agent switches to another path.
 const DRAIN: Duration = Duration::from_secs(60);
 
-/// How long a round of faults lasts where the demo has no end.
+/// The length of a round of faults if the demo has no end.
 const ROUND: Duration = Duration::from_secs(30);
 
-/// Time before each answer of the modems, about that of real ones on USB.
+/// The delay of each answer of the modems, similar to modems on USB.
 const LATENCY: Duration = Duration::from_millis(10);
 
-/// Runs the demo for so long, or until it is interrupted; `true` where nothing was lost.
+/// Runs the demo for this time, or until it is interrupted. Returns true if no message was lost.
 ///
 /// # Errors
-/// What could not be started, or failed on the way. In every case nothing is left behind: no process, no
-/// file.
+/// The error of a part that could not be started or that failed. In every case no process and no
+/// file is left behind.
 ///
 /// # Cancel safety
 /// Dropping it kills the agent and removes the folder.
@@ -79,21 +79,21 @@ pub async fn run(time: Option<Duration>) -> anyhow::Result<bool> {
     ended.map(|()| balanced)
 }
 
-/// What is under way is given up, and the agent is killed.
+/// Returns the error for a second interruption: the demo stops at once, and the agent is killed.
 fn in_a_hurry() -> anyhow::Error {
     anyhow!("interrupted again: ended at once")
 }
 
-/// How the demo came to its end.
+/// The way in which the demo ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// In order.
+    /// As planned.
     Over,
     /// By a second signal.
     Twice,
 }
 
-/// Why waiting ended.
+/// The reason why a wait ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Wait {
     Done,
@@ -101,7 +101,7 @@ enum Wait {
     Interrupted,
 }
 
-/// What happened next.
+/// The next event.
 enum Turn {
     News(News),
     Redraw,
@@ -111,14 +111,15 @@ enum Turn {
     Late,
 }
 
-/// The running demo. Fields go in this order: the agent before the folder that it works in.
+/// The running demo. The order of the fields is the order of drops: the agent goes before its
+/// folder.
 struct Demo {
     agent: AgentProcess,
-    /// Faults. They end before what they are done to.
+    /// The faults. They end before the modems that they affect.
     script: JoinSet<()>,
-    /// Sensors: they end when told to.
+    /// The sensors. They end when `stop` is cancelled.
     load: JoinSet<()>,
-    /// Broker, modems, subscriber, reader: none ends by itself.
+    /// Broker, modems, subscriber, reader. They run until they are dropped.
     parts: JoinSet<anyhow::Result<()>>,
     modems: Vec<Handle>,
     http: SocketAddr,
@@ -132,7 +133,7 @@ struct Demo {
     subscribed: bool,
     tally: Tally,
     reading: Option<Reading>,
-    /// As [`Reading::queued`], but only of readings since the load ended.
+    /// As [`Reading::queued`], but only from readings since the load ended.
     queued: Option<u64>,
     folder: Folder,
 }
@@ -172,7 +173,7 @@ impl Demo {
         })
     }
 
-    /// Says what is there and how to look at it.
+    /// Prints the parts of the demo and the commands to look at them.
     fn introduce(&mut self) -> io::Result<()> {
         let Self { http, broker, .. } = self;
         let agent = self.agent.id().map(|id| id.to_string()).unwrap_or_default();
@@ -190,7 +191,7 @@ impl Demo {
         self.screen.print(&text)
     }
 
-    /// Load and faults, and then quiet until all has arrived.
+    /// Runs load and faults, then waits until all messages arrived.
     async fn play(&mut self, time: Option<Duration>) -> anyhow::Result<End> {
         let ready = |demo: &Self| demo.subscribed && demo.reading.is_some();
         match self.until(Some(Instant::now() + START), ready).await? {
@@ -224,16 +225,16 @@ impl Demo {
         }
     }
 
-    /// Asks the agent to end, and waits for it unless there is a further signal.
+    /// Asks the agent to end, and waits unless another signal comes.
     async fn end_agent(&mut self) -> anyhow::Result<()> {
-        // The arm that loses is not needed any more: a signal gives the agent up.
+        // The losing arm is no longer needed: after a signal the agent is given up.
         tokio::select! {
             ended = self.agent.end() => ended,
             () = self.signals.recv() => Err(in_a_hurry()),
         }
     }
 
-    /// Keeps the books until `done`, an interruption, or the deadline.
+    /// Counts messages until `done`, an interruption, or the deadline.
     async fn until(
         &mut self,
         deadline: Option<Instant>,
@@ -260,7 +261,7 @@ impl Demo {
                 None => pending().await,
             }
         };
-        // All arms are cancel safe: what is not taken now is taken the next time.
+        // All arms are cancel safe: an event that is not taken now stays for the next call.
         tokio::select! {
             Some(news) = self.inbox.recv() => Turn::News(news),
             _ = self.redraw.tick() => Turn::Redraw,
@@ -292,7 +293,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Takes a reading, and tells which modems changed.
+    /// Takes over a reading, and prints the modems that changed.
     fn read(&mut self, reading: Reading) -> io::Result<()> {
         let before = self.reading.take().unwrap_or_default();
         for row in &reading.modems {
@@ -317,7 +318,7 @@ impl Demo {
         self.screen.show(self.started.elapsed(), &self.tally, reading)
     }
 
-    /// The books at the end; `true` where they balance.
+    /// Prints the final figures. Returns true if no message was lost.
     fn sum_up(&mut self) -> io::Result<bool> {
         let Tally { handed_in, refused, received, duplicates, damaged, .. } = self.tally;
         let lost = self.tally.missing();
@@ -351,14 +352,14 @@ fn verdict(handed_in: u64, lost: usize, damaged: u64) -> &'static str {
     }
 }
 
-/// Two SIM7600 and one SIM8200, running, on ttys in the folder.
+/// Starts two SIM7600 and one SIM8200 on ttys in the folder.
 fn modems(
     folder: &Folder,
     broker: SocketAddr,
     parts: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<Vec<Member>> {
     let mut members = Vec::new();
-    // In folders of their own, since each fleet counts its links from 0.
+    // In separate folders, since each fleet counts its links from 0.
     for (model, count, name) in [(Model::Sim7600, 2, "sim7600"), (Model::Sim8200, 1, "sim8200")] {
         let modem = Options {
             index: u32::try_from(members.len()).unwrap_or_default(),
@@ -388,7 +389,7 @@ fn start_agent(
     AgentProcess::start(&file, folder.join("agent.log"))
 }
 
-/// Starts a part that has no reason to fail and none to end.
+/// Starts a part that neither fails nor ends.
 fn endless(
     parts: &mut JoinSet<anyhow::Result<()>>,
     part: impl Future<Output = ()> + Send + 'static,
@@ -399,13 +400,13 @@ fn endless(
     });
 }
 
-/// The agent that listens here, whatever an installed one's file says.
+/// Returns the demo's agent as a target; the fleet file of an installed agent does not matter.
 fn target(http: SocketAddr) -> Target {
     Target { url: Some(format!("http://{http}")), ..Target::default() }
 }
 
-/// An address of the loopback that nobody listens on now. Another program may take it before the agent
-/// does; then the agent says so and the demo ends.
+/// Returns a free address of the loopback. If another program takes it before the agent does, the
+/// agent reports that and the demo ends.
 async fn free_port() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()
 }
@@ -422,7 +423,7 @@ fn part_failed(panic: JoinError) -> Turn {
     Turn::Failed(anyhow!(panic).context("a part of the demo panicked"))
 }
 
-/// What asks the demo to end: Ctrl-C, SIGTERM, or the terminal that goes away.
+/// The signals that end the demo: SIGINT (Ctrl-C), SIGTERM, and SIGHUP when the terminal closes.
 struct Signals([Signal; 3]);
 
 impl Signals {
@@ -434,10 +435,10 @@ impl Signals {
         ]))
     }
 
-    /// Waits for one of them.
+    /// Waits for the next signal.
     async fn recv(&mut self) {
         let Self([interrupt, terminate, hangup]) = self;
-        // Cancel safe: a signal that is not taken now is taken the next time.
+        // Cancel safe: a signal that is not taken now stays for the next call.
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}

@@ -1,6 +1,6 @@
 //! A laboratory on one machine: simulated modems on ptys or ttys, and the demo.
 //!
-//! It sees the agent from outside only: as a process, and through its HTTP API.
+//! It uses the agent only from outside: as a process, and through its HTTP API.
 
 pub mod demo;
 pub mod sim;

@@ -23,7 +23,7 @@ pub struct Args {
     /// folder of models, is simulated as the first that speaks like it, under the first of its own names.
     #[arg(long)]
     model: String,
-    /// Which models there are.
+    /// The models to choose from.
     #[command(flatten)]
     models: Folder,
     /// How many modems.
@@ -86,14 +86,14 @@ pub struct Args {
     without: Vec<Lack>,
 }
 
-/// What a modem may lack.
+/// A part that a modem may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Lack {
     /// No SIM card is in its holder.
     Sim,
     /// The network gives no address: a wrong access point, or a card without data.
     Address,
-    /// Nobody gives it the time.
+    /// The time from the network.
     Clock,
 }
 
@@ -136,7 +136,7 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     }
 }
 
-/// Why no modem is simulated.
+/// The reason why no modem is simulated.
 #[derive(Debug, thiserror::Error)]
 enum SimError {
     #[error(transparent)]
@@ -145,7 +145,7 @@ enum SimError {
     Unknown(#[from] UnknownModel),
 }
 
-/// The model to simulate, and what it calls itself where that is something else.
+/// Returns the model to simulate, and the name that it reports if that differs.
 fn model(args: &Args, plugins: &[&Plugin]) -> Result<(Model, Option<String>), SimError> {
     if let Ok(model) = args.model.parse() {
         return Ok((model, None));
@@ -186,7 +186,7 @@ async fn simulate(args: &Args, modem: Options) -> Result<(), Box<dyn std::error:
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let modems = modem_sim::run(&options, |member| {
-        // Whoever waits for the line reads it through a pipe.
+        // Flushed at once, since a script reads this line through a pipe.
         let mut out = std::io::stdout();
         let _ =
             writeln!(out, "{} {}", member.name, member.tty.display()).and_then(|()| out.flush());

@@ -1,4 +1,5 @@
-//! `modemfleet at MODEM`: a person's own commands, through the running agent or on a tty of one's own.
+//! `modemfleet at MODEM`: the operator's own AT commands, through the running agent or directly on
+//! a tty.
 
 mod args;
 mod console;
@@ -29,7 +30,7 @@ use console::{Console, Verdict};
 use error::AtError;
 use port::{AtClient, UrcListener};
 
-/// Talks to the modem that `args` name.
+/// Runs the console for the modem in `args`.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let done = converse(console(args, plugins)).map_err(AtError::Output).and_then(|done| done);
     let error = match done {
@@ -53,7 +54,7 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     }
 }
 
-/// Where an agent has the tty, it is the way to the modem.
+/// Returns a hint if an agent holds the tty: the modem is then reached through the agent.
 fn agents_tty(error: &modem::serial::OpenError) -> Option<String> {
     let holder = error.busy()?.holder.as_ref()?;
     holder.name.starts_with("modemfleet").then(|| {
@@ -88,7 +89,7 @@ async fn console(args: &Args, plugins: &[&Plugin]) -> Result<Verdict, AtError> {
     }
 }
 
-/// The tty at which the fleet file has the modem, where that is one of fixed name.
+/// Returns the modem's tty by the fleet file, if its name is fixed.
 fn fixed_tty(args: &Args) -> Option<PathBuf> {
     let file = args.target.config.as_deref()?;
     let fleet = fleet::load_with(file, Secrets::Skip).ok()?.fleet;
@@ -96,7 +97,7 @@ fn fixed_tty(args: &Args) -> Option<PathBuf> {
     fixed.into_iter().find(|(name, _)| *name == args.modem).map(|(_, tty)| tty)
 }
 
-/// On a tty that nobody else has.
+/// Opens a tty that no other process has, and runs the console on it.
 async fn alone(
     args: &Args,
     tty: &Path,

@@ -1,4 +1,4 @@
-//! `modemfleet check`: is this file good, and if not, where.
+//! `modemfleet check`: checks a fleet file and shows the places of its errors.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,11 +25,11 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 good, 1 the agent gave no answer, 2 refused, 3 no agent runs to compare with.";
 
-/// With `--all-gateways` no further gateway is judged after so long. Up to 1,000 are, and a file of 1 MiB may
-/// take a second for each.
+/// The time after which `--all-gateways` checks no further gateway. A file may name 1,000 gateways,
+/// and a file of 1 MiB may take a second for each.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// The same once one has refused the file: it is refused, whatever the others say.
+/// The same limit once a gateway refused the file: more gateways cannot change the verdict.
 const LONGEST_REFUSED: Duration = Duration::from_secs(2);
 
 /// Checks a fleet.yaml as `run` and `reload` do, and the secrets it refers to.
@@ -60,30 +60,31 @@ pub struct Args {
     /// many were judged.
     #[arg(long, conflicts_with = "diff")]
     pub all_gateways: bool,
-    /// Which models there are; a wrong file of models refuses the fleet file, too.
+    /// The models; a faulty file of models refuses the fleet file too.
     #[command(flatten)]
     pub models: Folder,
-    /// Where the agent is; else it is looked for where FILE says that it listens.
+    /// The agent to compare with; by default the agent of FILE.
     #[command(flatten)]
     pub target: Target,
 }
 
-/// What the check found.
+/// The result of the check.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
     /// The file may be used; there may be warnings. Exit code 0.
     Good,
     /// The file is refused. Exit code 2.
     Wrong,
-    /// The file may be used, but there was nothing to compare it with. The exit code by the contract.
+    /// The file may be used, but there was nothing to compare it with. The exit code is by the
+    /// contract.
     NoDiff(ExitCode),
 }
 
-/// Checks and prints: the problems on `stderr` (in colours where `styled`), the verdict on
+/// Checks the file and prints the problems on `stderr` (in colours if `styled`) and the verdict on
 /// `stdout`. With `--json` everything is one object on `stdout`.
 ///
 /// # Errors
-/// Only those of the two outputs.
+/// Only errors of the two outputs.
 pub fn run(
     args: &Args,
     plugins: &[&Plugin],
@@ -97,7 +98,7 @@ pub fn run(
         }
         Err(error) => error,
     };
-    // What is wrong with the fleet file is told all the same.
+    // The problems of the fleet file are printed anyway.
     let (_, problems) = load(args, &[], args.new.as_ref().unwrap_or(&args.file));
     if args.json {
         let mut report = report(None, &problems);
@@ -121,7 +122,7 @@ fn run_fleet(
 ) -> io::Result<Verdict> {
     if args.all_gateways {
         let names = fleet::gateways(&args.file);
-        // What is wrong with a file that names none is told below.
+        // The problems of a file without gateways are printed below.
         if !names.is_empty() {
             return all_gateways(args, abilities, names, styled, stdout, stderr);
         }
@@ -165,7 +166,8 @@ fn run_fleet(
     Ok(if fleet.is_some() { Verdict::Good } else { Verdict::Wrong })
 }
 
-/// Checks for one gateway after the other. A problem that several have is told once, with the first of them.
+/// Checks for each gateway in turn. A problem of several gateways is printed once, with the first
+/// of them.
 fn all_gateways(
     args: &Args,
     abilities: &[Ability],
@@ -254,7 +256,7 @@ fn tell(
     Ok(())
 }
 
-/// What changes from the old file, or from what runs, to the new one.
+/// Returns the changes from the old file, or from the running agent, to the new file.
 fn diff(
     args: &Args,
     old: Option<&Fleet>,
@@ -278,7 +280,7 @@ fn summary(file: &str, fleet: &Fleet) -> String {
     format!("{file}: ok ({})", counts(fleet))
 }
 
-/// `2 modems, 3 sessions, 1 route`
+/// Returns a summary such as `2 modems, 3 sessions, 1 route`.
 pub(super) fn counts(fleet: &Fleet) -> String {
     let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
     format!(

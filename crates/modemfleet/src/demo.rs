@@ -1,4 +1,5 @@
-//! `modemfleet demo`: everything in motion on one machine, and nothing left behind.
+//! `modemfleet demo`: broker, modems, agent, load and faults on one machine; it leaves nothing
+//! behind.
 
 use std::io;
 use std::process::ExitCode;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use fleet::printable::complain;
 use lab::demo;
 
-/// Seconds of a year: a demo that shall last longer needs no end.
+/// The seconds of a year: a longer demo needs no end.
 const LONGEST: u64 = 365 * 24 * 60 * 60;
 
 /// Starts a broker, three simulated modems and the agent; unplugs one modem, hangs another, and counts.
@@ -41,7 +42,8 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// A reader that has enough (`| head`) ends the demo quietly, yet not as one that balanced its books.
+/// Reports whether the reader closed the pipe (`| head`). The demo then ends quietly, but not with
+/// success.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let cause = error.root_cause().downcast_ref::<io::Error>();
     cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)

@@ -21,7 +21,7 @@ use fleet::models::Folder;
 use fleet::printable::complain;
 use fleet::{Secrets, redacted};
 
-/// Ports that are mute are given up one after the other.
+/// The time limit of a scan: mute ports are given up one after the other.
 const SCAN: Duration = Duration::from_secs(60);
 
 const EXAMPLES: &str = "Examples:
@@ -35,22 +35,22 @@ keys are in none; IMEI, ICCID and topics are.
 
 Exit codes: 0 written, 1 not written.";
 
-/// Collects what somebody else needs to find a fault.
+/// Collects the facts that others need to find a fault.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Where to: a new file, or `-` for standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Which models there are, where no agent runs.
+    /// The models, if no agent runs.
     #[command(flatten)]
     models: Folder,
-    /// Where the agent is.
+    /// The address of the agent.
     #[command(flatten)]
     target: Target,
 }
 
-/// Collects, and writes the bundle.
+/// Collects the bundle and writes it.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let bundle = match converse(collect(args, plugins)) {
         Ok(bundle) => bundle,
@@ -86,11 +86,11 @@ async fn collect(args: &Args, plugins: &[&Plugin]) -> Bundle {
     let mut bundle = Bundle::new(SystemTime::now());
     bundle.json("versions.json", "this program", Ok(versions(plugins)));
     let file = args.target.config.clone().or_else(|| {
-        // With an address the file may be another agent's; what is there tells all the same.
+        // With an address the file may be another agent's, but it is still useful.
         Path::new(DEFAULT_CONFIG).exists().then(|| DEFAULT_CONFIG.into())
     });
     let is_good = fleet_file(&mut bundle, file.as_deref());
-    // The words of a broken file would stand in each reason, with lines of it.
+    // The errors of a broken file, with lines of it, would be repeated in each reason.
     let target = if is_good || args.target.url.is_some() {
         args.target.clone()
     } else {
@@ -117,7 +117,7 @@ fn versions(plugins: &[&Plugin]) -> Value {
     json!({ "modemfleet": env!("CARGO_PKG_VERSION"), "profiles": profiles })
 }
 
-/// The fleet file, and what is wrong with it; tells whether it can be used.
+/// Adds the fleet file and its problems. Returns false if the file cannot be used.
 fn fleet_file(bundle: &mut Bundle, file: Option<&Path>) -> bool {
     let Some(file) = file else {
         let reason = format!("no --config, and there is no {DEFAULT_CONFIG}");
@@ -148,7 +148,7 @@ fn fleet_file(bundle: &mut Bundle, file: Option<&Path>) -> bool {
     is_good
 }
 
-/// What the running agent tells.
+/// Adds the answers of the running agent.
 async fn agent(bundle: &mut Bundle, client: &mut Client) {
     for (name, path) in [("status.json", "/api/v1/modems"), ("logging.json", "/api/v1/log")] {
         let got = client.json(&Call::get(path)).await;

@@ -1,7 +1,9 @@
-//! `modemfleet doctor`: what is wrong with the gateway, its modems and their sessions, and what to do.
+//! `modemfleet doctor`: finds problems of the gateway, its modems and their sessions, and prints
+//! advice.
 //!
-//! A running agent is asked, since its modems' ports are open and its rights are what counts; what its sandbox
-//! hides from it this process looks at. Where none runs this opens the ports and asks itself.
+//! If an agent runs, it is asked: it has the ports open, and its permissions are the ones that
+//! matter. This process checks the things that the agent's sandbox hides. If no agent runs, this
+//! process opens the ports and checks everything.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +29,7 @@ use fleet::printable::complain;
 use fleet::printable::printable;
 use fleet::{Fleet, Problems, Secrets, Severity};
 
-/// Where the agent tells.
+/// The path of the agent's findings.
 const DOCTOR: &str = "/api/v1/doctor";
 
 const EXAMPLES: &str = "Examples:
@@ -39,7 +41,7 @@ Nothing is changed, and sessions go on. Where no agent runs, and no --url names 
 opened to ask, with the rights of this user. A wrong fleet file is a finding. Exit codes: 0 nothing failed (there may
 be warnings), 1 something failed, 2 wrong usage, 3 no agent runs at --url.";
 
-/// Looks for what is wrong, and says what to do about it.
+/// Finds problems and shows advice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -49,15 +51,15 @@ pub struct Args {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Which models there are, where no agent runs.
+    /// The models, if no agent runs.
     #[command(flatten)]
     pub models: Folder,
-    /// Where the agent is.
+    /// The address of the agent.
     #[command(flatten)]
     pub target: Target,
 }
 
-/// Why there is nothing to show.
+/// The reason why there are no findings.
 #[derive(Debug, thiserror::Error)]
 enum DoctorError {
     #[error(transparent)]
@@ -76,7 +78,7 @@ enum DoctorError {
     Io(#[from] io::Error),
 }
 
-/// Looks, and shows what was found.
+/// Runs the checks and prints the findings.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let looked = converse(look(args, plugins)).map_err(DoctorError::Io).and_then(|looked| looked);
     let report = match looked {
@@ -105,14 +107,14 @@ fn refused(error: &DoctorError) -> ExitCode {
     code
 }
 
-/// What was found, and by whom.
+/// The findings and their origin.
 struct Report {
-    /// Whether a running agent told.
+    /// True if they come from a running agent.
     by_agent: bool,
     findings: Vec<Finding>,
 }
 
-/// The fleet file that is meant, as far as it can be used.
+/// The fleet file, as far as it can be used.
 struct File {
     findings: Vec<Finding>,
     fleet: Option<Fleet>,
@@ -134,7 +136,7 @@ async fn look(args: &Args, plugins: &[&Plugin]) -> Result<Report, DoctorError> {
     let told = ask(&mut client, only).await;
     let place = client.place();
     let by_agent = told.is_ok();
-    // What another machine's agent says has nothing to do with this one.
+    // The findings of another machine's agent do not concern this machine.
     let is_here = args.target.url.is_none() || file.fleet.is_some();
     let gateway = async {
         if !is_here {
@@ -170,7 +172,8 @@ async fn look(args: &Args, plugins: &[&Plugin]) -> Result<Report, DoctorError> {
     Ok(Report { by_agent, findings })
 }
 
-/// The models, and what is wrong with the files of the overlay; then those of this build alone.
+/// Returns the models and the problems of the overlay's files; if there are any, only the models of
+/// this build.
 fn models(args: &Args, plugins: &[&Plugin]) -> Result<(Models, Vec<Finding>), CatalogError> {
     let findings = match args.models.load(plugins) {
         Ok(models) => return Ok((models, Vec::new())),
@@ -206,7 +209,7 @@ async fn ask(client: &mut Client, only: Option<&str>) -> Result<Value, ClientErr
     client.json(&Call::get(&path)).await
 }
 
-/// One that does not run is no fault: the fleet may be looked at before it is started.
+/// Returns a warning: without an agent the fleet may still be checked, before its first start.
 fn no_agent(error: &ClientError) -> Finding {
     let words = printable(&Chain(error).to_string());
     match error {
@@ -238,7 +241,7 @@ async fn of_machine(catalog: &Catalog, fleet: Option<&Fleet>) -> Vec<Finding> {
     let catalog = catalog.clone();
     let seen = tokio::task::spawn_blocking(move || {
         let remarks = Plugged::look(&catalog, &places).remarks(&catalog).into_iter();
-        // `driver` says that of the modems that a profile speaks to.
+        // The check `driver` reports it for the modems that a profile supports.
         let remarks = remarks.filter(|it| !it.is_portless);
         let remarks = remarks.map(|it| Finding::warn("usb", it.message, it.advice));
         host::gateway(&known, wants_usb).findings().into_iter().chain(remarks).collect()
@@ -256,7 +259,7 @@ async fn without_agent(
         if fleet.modems.iter().any(|modem| modem.matching.port.is_none()) {
             let mut around = Around::start(&args.target, models.clone())?;
             let devices = around.settled().await?;
-            // It opens ports as well, and has to let go of them.
+            // The scan opens ports as well, and must close them first.
             around.end().await;
             devices
         } else {
@@ -276,7 +279,7 @@ impl File {
             let findings = if target.url.is_some() { Vec::new() } else { vec![no_file()] };
             return Self { findings, fleet: None };
         };
-        // The secrets are looked at one by one, by whom they are for.
+        // The secrets are checked one by one, with their users.
         match fleet::load_with(&path, Secrets::Skip) {
             Ok(loaded) => {
                 let mut findings = of_problems(&loaded.warnings);
@@ -328,7 +331,7 @@ impl Report {
         write!(out, "{}", self.picture(Screen::of_stdout().colour))
     }
 
-    /// A line for each finding, what to do below it, and a sum at the end.
+    /// Returns a line for each finding with its advice below, and a sum at the end.
     fn picture(&self, colour: bool) -> String {
         let mut table = Table::new(&["", "OF", "CHECK", "FOUND"]);
         for finding in &self.findings {
@@ -347,7 +350,7 @@ impl Report {
         let rendered = table.render(colour, None);
         let mut picture = String::new();
         let advice = self.findings.iter().map(|finding| finding.advice.as_deref());
-        // The first line is the head, which has no finding.
+        // The first line is the headline, which belongs to no finding.
         for (line, advice) in rendered.lines().zip([None].into_iter().chain(advice)) {
             picture.push_str(line);
             picture.push('\n');

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use fleet::models::ModelsError;
 use fleet::printable::complain;
 
-/// Exit code if the output could not be written. A reader that has enough is not a failure.
+/// Returns the exit code if the output could not be written. A closed pipe is not a failure.
 pub(crate) fn output_failed(error: &io::Error) -> ExitCode {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return ExitCode::SUCCESS;
@@ -15,12 +15,12 @@ pub(crate) fn output_failed(error: &io::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Exit code for a wrong configuration or wrong usage.
+/// Returns the exit code for a wrong configuration or wrong usage.
 pub(crate) fn wrong() -> ExitCode {
     ExitCode::from(api::client::WRONG)
 }
 
-/// How a program ends that has no models.
+/// Returns the exit code if the models could not be loaded.
 pub(crate) fn code_of(error: &ModelsError) -> ExitCode {
     match error {
         ModelsError::BuiltIn(_) => ExitCode::FAILURE,

@@ -1,4 +1,4 @@
-//! `modemfleet explain CODE`: what a code or a line of a modem or a broker means, and what to try.
+//! `modemfleet explain CODE`: the meaning of a code or line of a modem or broker, and advice.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -33,9 +33,9 @@ pub struct Args {
 /// One meaning of a code, or of a line.
 #[derive(Debug, PartialEq, Eq)]
 struct Meaning {
-    /// Who says it.
+    /// The origin of the code.
     source: String,
-    /// The code; a line may mean something without one.
+    /// The code; a line may have a meaning without a code.
     number: Option<i32>,
     name: String,
     advice: String,
@@ -70,7 +70,7 @@ const CONNACK: [(i32, &str, &str); 6] = [
     ),
 ];
 
-/// Prints what `args` ask for.
+/// Prints the meanings that match `args`.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let asked = args.code.join(" ");
     let meanings = match meanings(&asked, plugins) {
@@ -105,13 +105,13 @@ fn print(meanings: &[Meaning], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Explains a line by which a modem refused, in sentences. A line without a failure gives none.
+/// Explains a line that reports a failure, in sentences. Any other line gives none.
 pub(super) fn of_failure(line: &str, plugins: &[&Plugin]) -> Vec<String> {
     let Asked::Line { name, arguments } = Asked::read(line) else { return Vec::new() };
     let mut meanings = of_line(&name, arguments, plugins);
     meanings.retain(|meaning| meaning.number.is_some_and(|number| number != 0));
     let mut told = Vec::new();
-    // Into memory: it does not fail.
+    // Writing into memory does not fail.
     let _ = print(&meanings, &mut told);
     String::from_utf8_lossy(&told).lines().map(str::to_owned).collect()
 }
@@ -132,7 +132,7 @@ enum Asked<'a> {
     Number(i32),
     /// A name and its number: `CONNACK 5`.
     Named { name: String, number: i32 },
-    /// A line: its name, without a colon, in capitals, and what stands behind the colon.
+    /// A line: its name in capitals, without the colon, and the text after the colon.
     Line { name: String, arguments: &'a str },
 }
 
@@ -151,7 +151,7 @@ impl<'a> Asked<'a> {
         });
         let (name, digits) = asked.split_at_checked(start).unwrap_or((asked, ""));
         match digits.parse::<i32>() {
-            // A sign, not a hyphen: `CONNACK -1`, and not `CONNACK-5`.
+            // A sign, not a hyphen: `CONNACK -1`, but not `CONNACK-5`.
             Ok(number) => match name.strip_suffix('-') {
                 Some(name) if name.ends_with(char::is_whitespace) => {
                     Self::Named { name: capitals(name), number: -number }
@@ -166,7 +166,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Gives all that is meant. The name before a code says whose it is.
+/// Returns all meanings. A name before the code selects its tables.
 fn meanings(asked: &str, plugins: &[&Plugin]) -> Result<Vec<Meaning>, Unexplained> {
     let (all, number) = match Asked::read(asked) {
         Asked::Number(number) => (of_number("", number, plugins), Some(number)),
@@ -191,7 +191,7 @@ fn same_name(one: &str, other: &str) -> bool {
     one.trim_start_matches('+') == other.trim_start_matches('+')
 }
 
-/// Explains a line: by itself, and by each code in it, in the order of the tables.
+/// Explains a line: first as a whole, then each code in it, in the order of the tables.
 fn of_line(name: &str, arguments: &str, plugins: &[&Plugin]) -> Vec<Meaning> {
     let line = format!("{name}: {}", arguments.trim());
     if same_name(name, "CME ERROR") || same_name(name, "CMS ERROR") {
@@ -214,7 +214,7 @@ fn of_line(name: &str, arguments: &str, plugins: &[&Plugin]) -> Vec<Meaning> {
     alone.chain(coded).collect()
 }
 
-/// Explains a number by all tables, or by those that `name` leaves.
+/// Explains a number by all tables, or by the tables with this `name`.
 fn of_number(name: &str, number: i32, plugins: &[&Plugin]) -> Vec<Meaning> {
     let is_asked = |line: &str| name.is_empty() || same_name(line, name);
     let tables = plugins.iter().flat_map(|plugin| plugin.codes);
@@ -373,7 +373,7 @@ mod tests {
         }
     }
 
-    /// The console explains why a command failed, and not what went well.
+    /// The console explains failures only.
     #[test]
     fn of_a_failed_command_only_failures_are_explained() {
         assert_eq!(of_failure("+CMQTTDISC: 0,0", &PLUGINS), [""; 0]);

@@ -1,4 +1,5 @@
-//! The command line of the agent, as a library: a third party's binary hands its own profiles to [`main`].
+//! The command line of the agent, as a library: a third party's binary passes its own profiles to
+//! [`main`].
 
 pub mod at;
 pub mod check;
@@ -52,7 +53,7 @@ enum Command {
     Status(status::Args),
     /// Send AT commands to a modem, through the running agent or on a tty of one's own.
     At(at::Args),
-    /// Collect what somebody else needs to find a fault, without secrets.
+    /// Collect a support bundle, with secrets removed.
     Diag(diag::Args),
     /// Hand messages to the running agent.
     Publish(publish::Args),
@@ -88,11 +89,11 @@ enum Command {
     Demo(demo::Args),
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 ///
 /// Exit codes: 0 done, 1 failed at run time, 2 wrong configuration or usage, 3 no agent runs.
 pub fn main(plugins: &[&Plugin]) -> ExitCode {
-    // A reader that has enough (`| head`) ends this program quietly.
+    // A closed pipe (`| head`) ends this program quietly.
     let Cli { command } = Cli::parse();
     let done = match command {
         Command::Run(args) => return run::run(&args, plugins),

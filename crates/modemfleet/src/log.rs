@@ -1,4 +1,4 @@
-//! `modemfleet log`: what the running agent logs, and whose AT dialogue.
+//! `modemfleet log`: the running agent's log filter, and the modems whose AT dialogue is logged.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent runs.";
 
-/// Shows or changes what the running agent logs.
+/// Shows or changes the log's filter in the running agent.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -37,7 +37,7 @@ pub struct Args {
     /// Log the AT dialogue of this modem no more.
     #[arg(long, value_name = "MODEM", conflicts_with = "trace")]
     untrace: Option<String>,
-    /// Where the agent is.
+    /// The address of the agent.
     #[command(flatten)]
     target: Target,
 }
@@ -52,7 +52,7 @@ enum LogError {
     Io(#[from] io::Error),
 }
 
-/// Does what `args` ask for.
+/// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
     let done = converse(change(args)).map_err(LogError::Io).and_then(|done| done);
     let Err(error) = done else { return ExitCode::SUCCESS };

@@ -1,4 +1,5 @@
-//! `modemfleet man` and `modemfleet completions`: what packages install beside the program.
+//! `modemfleet man` and `modemfleet completions`: manual pages and shell completions, which
+//! packages install.
 
 use std::fs;
 use std::io::{self, Write};
@@ -36,7 +37,7 @@ pub fn man(args: &Man, program: Command) -> ExitCode {
 
 /// Prints a completion script for `program`.
 pub fn completions(args: &Completions, program: &mut Command) -> ExitCode {
-    // In memory first: what the library cannot write it panics over.
+    // Into memory first, since the library panics on a write error.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, program, "modemfleet", &mut script);
     ended(io::stdout().lock().write_all(&script))

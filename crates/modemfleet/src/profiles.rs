@@ -1,4 +1,5 @@
-//! `modemfleet profiles`: which models there are, which of them a modem is, and what its reply means.
+//! `modemfleet profiles`: the known models, the identification of a modem, and the meaning of its
+//! replies.
 
 mod explain;
 mod lint;
@@ -19,10 +20,10 @@ use fleet::models::{Folder, Models, ModelsError};
 use fleet::printable::complain;
 use fleet::printable::printable;
 
-/// The most bytes of a reply. The longest of a modem, a list of networks, has a few KiB.
+/// The most bytes of a reply. The longest reply of a modem, a list of networks, has a few KiB.
 pub const MAX_REPLY: u64 = 64 * 1024;
 
-/// The most lines, and characters of each, that are shown of what came before an echo.
+/// The most lines before an echo that are shown, and the most characters of each.
 const MAX_EARLY: usize = 16;
 const MAX_LINE: usize = 128;
 
@@ -32,15 +33,15 @@ const EXAMPLES: &str = "Example:
 
 Exit codes: 0 done, 1 no valid reply, 2 unknown model or command.";
 
-/// Says what is known of modems: by this build, and by the files of the folder of models.
+/// Shows the models of this build and of the folder of models.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to say.
+    /// The question about the models.
     #[command(subcommand)]
     pub what: What,
 }
 
-/// What can be said of the models.
+/// A question about the models.
 #[derive(Debug, clap::Subcommand)]
 pub enum What {
     /// Lists the models: how each is recognised, what it takes, and what that knowledge rests on.
@@ -48,7 +49,7 @@ pub enum What {
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
-        /// Which models there are.
+        /// The models.
         #[command(flatten)]
         models: Folder,
     },
@@ -65,34 +66,34 @@ pub enum What {
         /// The command that it replied to, such as 'AT+CPSI?'.
         #[arg(long, value_name = "COMMAND")]
         command: String,
-        /// Which models there are.
+        /// The models.
         #[command(flatten)]
         models: Folder,
     },
 }
 
-/// Why nothing was said.
+/// The reason why the command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfilesError {
-    /// There are no models.
+    /// The models could not be loaded.
     #[error(transparent)]
     Models(#[from] ModelsError),
-    /// A word that names nothing here.
+    /// An unknown name.
     #[error("unknown {what} {given:?}; {help}known are {known}")]
     Unknown {
         /// `model` or `command`.
         what: &'static str,
-        /// The word as given.
+        /// The name as given.
         given: String,
-        /// What was probably meant, or nothing.
+        /// The name that was probably meant, or nothing.
         help: String,
-        /// All words there are.
+        /// All known names.
         known: String,
     },
-    /// The reply is not what the command is answered with.
+    /// The reply does not answer the command.
     #[error(transparent)]
     Reply(#[from] ReplyError),
-    /// Nothing a modem would say is so long.
+    /// The input is longer than any reply of a modem.
     #[error("the reply has more than {MAX_REPLY} bytes")]
     TooLong,
     /// Standard input or output failed.
@@ -100,7 +101,7 @@ pub enum ProfilesError {
     Io(#[from] io::Error),
 }
 
-/// Says what `args` ask for, and makes its end an exit code.
+/// Runs the command and returns its exit code.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let done = match &args.what {
         What::List { json, models } => models
@@ -175,7 +176,7 @@ pub fn list(models: &Models, json: bool, stdout: &mut impl Write) -> Result<(), 
     Ok(())
 }
 
-/// A row for each way the model shows on USB.
+/// Adds a row for each USB layout of the model.
 fn rows(model: &Model, table: &mut Table) {
     let mut layouts = model.usb.iter().map(|layout| {
         let secondary = layout.secondary.map(|port| format!(", {port}")).unwrap_or_default();
@@ -216,7 +217,7 @@ fn basis_word(basis: Basis) -> &'static str {
 /// Reads a raw reply to `command` and prints its meaning as one line of JSON.
 ///
 /// # Errors
-/// [`ProfilesError`]; nothing is read where model or command are unknown.
+/// [`ProfilesError`]. If model or command are unknown, nothing is read.
 pub fn decode(
     plugins: &[&Plugin],
     models: &Models,
@@ -231,7 +232,7 @@ pub fn decode(
     if u64::try_from(raw.len()).unwrap_or(u64::MAX) > MAX_REPLY {
         return Err(ProfilesError::TooLong);
     }
-    // Modems send any byte in names; the readers take text.
+    // Names may hold any bytes, but the decoders take text.
     let raw = String::from_utf8_lossy(&raw);
     let mut meaning = decoder(&raw)?;
     let early = before_echo(command, &raw);
@@ -243,7 +244,8 @@ pub fn decode(
     Ok(writeln!(stdout, "{meaning}")?)
 }
 
-/// What came between the command and its echo: it was on its way before, so it is no part of the answer.
+/// Returns the lines before the command's echo: they were sent before the command, and are not part
+/// of its answer.
 fn before_echo(command: &str, raw: &str) -> Vec<String> {
     let lines: Vec<&str> =
         raw.split(['\r', '\n']).map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -252,7 +254,8 @@ fn before_echo(command: &str, raw: &str) -> Vec<String> {
     early.map(|line| line.chars().take(MAX_LINE).collect()).collect()
 }
 
-/// The reader by the model's own vendor, whose commands may bear the names of another's.
+/// Returns the decoder of the model's own vendor; another vendor may have a command of the same
+/// name.
 fn decoder(
     plugins: &[&Plugin],
     models: &Models,

@@ -1,4 +1,4 @@
-//! `modemfleet publish`: messages through the running agent's API.
+//! `modemfleet publish`: publishes messages through the running agent's API.
 
 mod wait;
 
@@ -29,7 +29,7 @@ use api::messages::Taken;
 use fleet::Name;
 use fleet::printable::{complain, printable};
 
-/// The most bytes of a topic that is sent to the agent at all. A modem takes 1,024.
+/// The most bytes of a topic that is sent to the agent. A modem accepts 1,024.
 const MAX_REQUEST: usize = 8 * 1024;
 
 const EXAMPLES: &str = "Examples:
@@ -84,24 +84,24 @@ pub struct Args {
     /// The payload, or `-` for standard input.
     #[arg(value_name = "PAYLOAD", group = "what", conflicts_with_all = ["lines", "file"], allow_negative_numbers = true)]
     pub payload: Option<OsString>,
-    /// Where the agent is.
+    /// The address of the agent.
     #[command(flatten)]
     pub target: Target,
 }
 
-/// Why a message was not handed in, or is not known to be.
+/// The reason why a message was not published, or may not have been.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// It is not known where the agent is.
+    /// The agent's address is not known.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The agent did not take it.
+    /// The agent did not accept it.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The agent took it and threw it away.
+    /// The agent accepted it and discarded it.
     #[error("dropped: the queue is full, and its policy is to drop what comes")]
     Dropped,
-    /// Something answered that is not the agent.
+    /// The answer is not the agent's.
     #[error(
         "the answer names no message, so it is not the agent that answers there; nothing counts as handed in"
     )]
@@ -109,31 +109,32 @@ pub enum PublishError {
     /// The payload could not be read.
     #[error("could not read the payload from {from}")]
     Payload {
-        /// Where from.
+        /// The source of the payload.
         from: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// No modem would take it.
+    /// It is too large for any modem.
     #[error("the payload has more than {MAX_PAYLOAD} bytes")]
     TooLarge,
-    /// It was handed in, and its broker did not acknowledge it, or not in time. Each was named.
+    /// It was published, but the broker did not acknowledge it, or not in time. Each such message
+    /// was printed.
     #[error("{acknowledged} of {all} acknowledged")]
     Unacknowledged {
-        /// How many it did.
+        /// The number of acknowledged messages.
         acknowledged: u64,
-        /// All, each copy by itself.
+        /// The number of all messages; each copy counts.
         all: u64,
     },
-    /// The agent knows no receipts.
+    /// The agent has no receipts.
     #[error("this agent is too old for `--wait`; nothing was handed in")]
     NoReceipts,
-    /// A line was not handed in; those before it were.
+    /// A line was not published; the lines before it were.
     #[error("stopped at line {number} ({before} handed in)", before = number.saturating_sub(1))]
     Line {
-        /// Counted from 1.
+        /// The line's number, counted from 1.
         number: u64,
-        /// Why.
+        /// The reason.
         source: Box<Self>,
     },
 }
@@ -152,7 +153,7 @@ impl PublishError {
         }
     }
 
-    /// Returns true if all was said already: one message needs no sum.
+    /// Reports whether all was printed already: a single message needs no sum.
     fn is_said(&self) -> bool {
         matches!(self, Self::Unacknowledged { all: 1, .. })
     }
@@ -166,7 +167,7 @@ impl PublishError {
     }
 }
 
-/// Hands in what `args` say, and prints the ids on standard output.
+/// Publishes the messages in `args`, and prints their ids on standard output.
 pub fn run(args: &Args) -> ExitCode {
     let done = match converse(hand_in(args)) {
         Ok(done) => done,
@@ -195,7 +196,7 @@ async fn hand_in(args: &Args) -> Result<(), PublishError> {
     }
 }
 
-/// Hands in, and reports each message that was, if its end is waited for.
+/// Publishes, and reports each published message if its end is awaited.
 async fn send(
     args: &Args,
     client: Client,
@@ -209,13 +210,13 @@ async fn send(
     Ok(())
 }
 
-/// Hands in and waits for the acknowledgements, at most so long after the last message was handed in.
+/// Publishes and waits for the acknowledgements, at most this long after the last publish.
 async fn send_and_wait(
     args: &Args,
     client: Client,
     patience: Option<Duration>,
 ) -> Result<(), PublishError> {
-    // On another connection, since receipts are asked for while lines are read and handed in.
+    // On a second connection, since receipts are read while lines are published.
     let sending = client.another();
     let mut watch = Watch::open(client).await.map_err(|error| match error {
         error if error.is_refusal_of("not_found") => PublishError::NoReceipts,
@@ -224,7 +225,7 @@ async fn send_and_wait(
     let (told, handed) = mpsc::channel(HANDED);
     let late = {
         let mut ended = pin!(watch.follow(handed));
-        // The second arm goes on with what it follows, and does not end before the first: it loses nothing.
+        // The second arm is polled again below, and does not end before the first: nothing is lost.
         let is_over = tokio::select! {
             sent = send(args, sending, Some(told)) => sent.map(|()| false)?,
             () = &mut ended => true,
@@ -255,14 +256,15 @@ fn count(messages: u64) -> String {
     format!("{messages} message{}", if messages == 1 { "" } else { "s" })
 }
 
-/// Hands in line by line. A reader of the ids that goes away stops nothing: the messages count.
+/// Publishes line by line. If the reader of the ids closes its pipe, publishing continues: the
+/// messages matter.
 async fn lines(file: Option<&Path>, sender: &mut Sender<'_>) -> Result<(), PublishError> {
     let (mut input, from) = open(file)?;
     let mut number = 0_u64;
     loop {
         number += 1;
         let at_line = |error| PublishError::Line { number, source: Box::new(error) };
-        // On a thread of its own: a slow sensor must not keep the connection from being served.
+        // On a thread of its own: the connection must be served while a sensor is slow.
         let read = tokio::task::spawn_blocking(move || {
             let line = next_line(&mut input);
             (input, line)
@@ -281,9 +283,10 @@ async fn lines(file: Option<&Path>, sender: &mut Sender<'_>) -> Result<(), Publi
     Ok(())
 }
 
-/// The next line without its end; one byte too long where it has more than a payload may have.
+/// Returns the next line without its end. A line that is too long for a payload is cut to one byte
+/// too many.
 fn next_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
-    // Room for CR, LF and the one byte that is too many.
+    // Room for CR, LF and the one byte too many.
     let limit = u64::try_from(MAX_PAYLOAD).unwrap_or(u64::MAX).saturating_add(3);
     let mut line = Vec::new();
     if input.take(limit).read_until(b'\n', &mut line)? == 0 {
@@ -316,7 +319,7 @@ fn checked(payload: Vec<u8>) -> Result<Vec<u8>, PublishError> {
 
 type Input = BufReader<Box<dyn Read + Send>>;
 
-/// The input, and how messages call it.
+/// Opens the input, and returns its name for messages.
 fn open(file: Option<&Path>) -> Result<(Input, String), PublishError> {
     let Some(path) = file.filter(|path| *path != Path::new("-")) else {
         return Ok((BufReader::new(Box::new(io::stdin())), "standard input".to_owned()));
@@ -328,17 +331,17 @@ fn open(file: Option<&Path>) -> Result<(Input, String), PublishError> {
     }
 }
 
-/// What all messages of one call share.
+/// The state that all messages of one call share.
 struct Sender<'a> {
     client: Client,
     path: String,
     key: Option<&'a HeaderValue>,
-    /// The one that waits for the end of each message.
+    /// The task that waits for the end of each message.
     told: Option<mpsc::Sender<Handed>>,
 }
 
 impl Sender<'_> {
-    /// Hands one message in, and returns its id once it is on disk.
+    /// Publishes one message, and returns its id once it is on disk.
     async fn send(&mut self, payload: Vec<u8>, line: Option<u64>) -> Result<String, PublishError> {
         let body = Bytes::from(payload);
         let call = Call { method: Method::POST, path: &self.path, key: self.key, body };
@@ -353,7 +356,7 @@ impl Sender<'_> {
         if let Some(told) = &self.told {
             let all = if copies.is_empty() { slice::from_ref(&id) } else { &copies };
             for id in all {
-                // It is there for as long as this is.
+                // The receiver lives as long as this sender.
                 drop(told.send(Handed { id: printable(id), line }).await);
             }
         }
@@ -381,11 +384,11 @@ fn path(args: &Args) -> String {
 
 fn print_id(id: &str) {
     let mut out = io::stdout();
-    // Whoever reads the ids may have had enough; the messages are handed in all the same.
+    // The reader of the ids may have closed its pipe; the messages are published anyway.
     let _ = writeln!(out, "{id}").and_then(|()| out.flush());
 }
 
-/// Which topics are good is the agent's to say; this one fits into a request.
+/// Checks only that the topic fits into a request; the agent checks the rest.
 fn topic(text: &str) -> Result<String, &'static str> {
     if text.len() > MAX_REQUEST {
         Err("it is longer than any modem takes")

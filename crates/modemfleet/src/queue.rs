@@ -1,7 +1,7 @@
-//! `modemfleet queue`: a look into the queue, and a hand on it, whether or not the agent runs.
+//! `modemfleet queue`: shows and changes the queue, whether or not the agent runs.
 //!
-//! A running agent is asked through its API. Where none runs, the folder is opened here: for a look
-//! without the lock, for a change under it.
+//! A running agent does it through its API. Otherwise the folder is opened here: without the lock
+//! for reading, with the lock for a change.
 
 mod error;
 mod fsck;
@@ -39,7 +39,7 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 done, 1 failed or damaged, 2 wrong usage or configuration, 3 no agent and no folder.";
 
-/// Shows and changes what the queue holds, of a running or of a stopped agent.
+/// Shows and changes the queue of a running or a stopped agent.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -123,7 +123,7 @@ enum Action {
     },
 }
 
-/// Which messages.
+/// The selection of messages.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Which messages")]
 struct Which {
@@ -165,7 +165,7 @@ impl Which {
     }
 }
 
-/// Does what `args` ask for.
+/// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
     let done = match &args.action {
         Action::Fsck { repair, json, place } => fsck::run(place, *repair, *json),
@@ -208,7 +208,7 @@ async fn act(action: &Action) -> Result<ExitCode, QueueError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What `queue stat --json` prints, or why there is nothing to print.
+/// Returns the output of `queue stat --json`, or the reason why there is none.
 pub(super) async fn report(target: &Target) -> Result<Value, String> {
     let place = Place { target: target.clone(), dir: None };
     figures(&place).await.map_err(|error| Chain(&error).to_string())
@@ -258,7 +258,7 @@ fn strange(_fault: serde_json::Error) -> QueueError {
     QueueError::Strange
 }
 
-/// Feeds the messages that are meant to `take`, page by page, until it says false.
+/// Passes the selected messages to `take`, page by page, until it returns false.
 async fn each(
     place: &Place,
     selection: &Selection,
@@ -294,7 +294,7 @@ async fn each(
     }
 }
 
-/// The selection as parameters of the API.
+/// Returns the selection as parameters of the API.
 fn query(selection: &Selection) -> String {
     let state = selection.aside.map(|aside| if aside { "set_aside" } else { "waiting" });
     let age = selection.older_than.map(|age| humantime::format_duration(age).to_string());
@@ -370,7 +370,7 @@ async fn export(place: &Place, selection: &Selection) -> Result<(), QueueError> 
     Ok(out.flush()?)
 }
 
-/// What is done to messages.
+/// A change to messages.
 #[derive(Clone, Copy)]
 enum Change {
     Requeue,

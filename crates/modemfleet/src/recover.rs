@@ -1,4 +1,4 @@
-//! `modemfleet recover`: one deed that takes root's rights, asked for by a socket's other end or by hand.
+//! `modemfleet recover`: one action that needs root, requested through a socket or by hand.
 
 mod means;
 
@@ -12,8 +12,9 @@ use fleet::printable::complain;
 
 use means::Means;
 
-/// Does what one line of standard input asks for and answers with one line: `done`, `unavailable: …` or
-/// `failed: …`. systemd runs it for each connection to modemfleet-recover.socket.
+/// Performs the request on a line of standard input, and prints the answer as a line: `done`,
+/// `unavailable: …`, `busy: …` or `failed: …`. systemd runs it for each connection to
+/// modemfleet-recover.socket.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Instead of standard input: `usb-reset BUS-PORT` or `power NAME`.
@@ -33,7 +34,7 @@ pub struct Args {
     patience: u64,
 }
 
-/// Does it; the exit code is 0 where it is done.
+/// Runs the action; the exit code is 0 if it is done.
 pub fn run(args: &Args) -> ExitCode {
     let answer = match args.request.as_slice() {
         [] => asked(args, &mut io::stdin().lock()),
@@ -44,12 +45,12 @@ pub fn run(args: &Args) -> ExitCode {
     if answer == Answer::Done {
         return ExitCode::SUCCESS;
     }
-    // The journal is where root looks.
+    // For root, who reads the journal.
     complain(&answer.to_string());
     ExitCode::FAILURE
 }
 
-/// Reads one line. A reader that never sends one is ended by the unit's time limit.
+/// Reads one line. If none comes, the unit's time limit ends this program.
 fn asked(args: &Args, input: &mut impl BufRead) -> Answer {
     let mut line = Vec::new();
     match input.take(MAX_LINE).read_until(b'\n', &mut line) {

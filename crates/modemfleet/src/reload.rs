@@ -1,4 +1,4 @@
-//! `modemfleet reload`: the running agent reads its fleet file again.
+//! `modemfleet reload`: makes the running agent read its fleet file again.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -31,27 +31,27 @@ pub struct Args {
     /// Print one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
-    /// Where the agent is.
+    /// The address of the agent.
     #[command(flatten)]
     pub target: Target,
 }
 
-/// Why there is no plan to print.
+/// The reason why there is no plan to print.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReloadError {
-    /// It is not known where the agent is.
+    /// The agent's address is not known.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The agent gave no good answer.
+    /// The agent did not answer, or refused.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The agent answered something else than a plan.
+    /// The answer is not a plan.
     #[error("the agent answered with no plan: is it another version?")]
     Strange,
 }
 
 impl ReloadError {
-    /// The exit code by the contract.
+    /// Returns the exit code by the contract.
     pub(super) fn code(&self) -> ExitCode {
         match self {
             Self::Target(_) => wrong(),
@@ -62,10 +62,10 @@ impl ReloadError {
     }
 }
 
-/// Reloads, and prints what was changed.
+/// Reloads, and prints the changes.
 ///
 /// # Errors
-/// Only those of the output.
+/// Only errors of the output.
 pub fn run(args: &Args) -> io::Result<ExitCode> {
     match converse(reload(&args.target))? {
         Ok(lines) => {
@@ -81,11 +81,11 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
 
 async fn reload(target: &Target) -> Result<Vec<Line>, ReloadError> {
     let call = Call { method: Method::POST, path: "/api/v1/reload", key: None, body: Bytes::new() };
-    // Where the file has errors the agent says them, and counts that it refused the file.
+    // If the file has errors, the agent reports them and counts the refusal.
     lines(&target.client()?.json(&call).await?)
 }
 
-/// What a reload of this file, checked before, would change in the running agent.
+/// Returns the changes that a reload of this checked file would make in the running agent.
 ///
 /// # Errors
 /// [`ReloadError`].
@@ -110,10 +110,10 @@ fn lines(answer: &Value) -> Result<Vec<Line>, ReloadError> {
     Ok(plan.plan)
 }
 
-/// Prints a plan: a line for each entry, and how many there are of each kind.
+/// Prints a plan: a line for each entry, and the number of lines of each kind.
 ///
 /// # Errors
-/// Those of the output.
+/// The errors of the output.
 pub(super) fn print(out: &mut impl Write, lines: &[Line], as_json: bool) -> io::Result<()> {
     let summary = summary(lines);
     if as_json {

@@ -1,4 +1,4 @@
-//! `modemfleet route test TOPIC`: which path a topic takes, and why.
+//! `modemfleet route test TOPIC`: the path of a topic, and the reason.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -47,7 +47,7 @@ struct Test {
     gateway: Option<String>,
 }
 
-/// Does what `args` ask for.
+/// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
     let Command::Test(test) = &args.command;
     let context = Context::named(&test.config, Secrets::Skip, test.gateway.clone());
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// What the running agent says of each session; nothing where none runs.
+/// Returns the running agent's words about each session; empty if no agent runs.
 async fn states(file: &std::path::Path) -> BTreeMap<String, String> {
     let target = Target { config: Some(file.to_owned()), ..Target::default() };
     let Ok(mut client) = target.client() else { return BTreeMap::new() };
@@ -96,7 +96,7 @@ async fn states(file: &std::path::Path) -> BTreeMap<String, String> {
     states
 }
 
-/// The path in words, and whether there is one.
+/// Returns the path in words, and true if there is one.
 fn explained(fleet: &Fleet, topic: &str, states: &BTreeMap<String, String>) -> (String, bool) {
     let mut words = String::new();
     for (number, route) in fleet.routes().iter().enumerate() {

@@ -1,4 +1,4 @@
-//! `modemfleet run`: from the command line to the running agent, and its signals.
+//! `modemfleet run`: starts the agent and handles its signals.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Which gateway this is, of those that the fleet file lists. Default: the host name.
     #[arg(long, value_name = "NAME", env = fleet::GATEWAY)]
     pub(crate) gateway: Option<String>,
-    /// Which models there are.
+    /// The models.
     #[command(flatten)]
     pub(crate) models: Folder,
     /// How log lines look.
@@ -43,14 +43,16 @@ pub(crate) struct Args {
 /// Runs the agent until SIGTERM or SIGINT.
 pub(crate) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     descriptors::raise_limit();
-    // A core would hold PINs, passwords and keys. Not PR_SET_DUMPABLE: it hides /proc/PID from its own user, in which a
-    // library looks at its start, and a person for who has a port open.
+    // A core would hold PINs, passwords and keys. PR_SET_DUMPABLE is not used: it hides /proc/PID
+    // from its own user. A library reads it at its start, and operators read it to find the holder
+    // of a port.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
         fleet::printable::complain(&format!("a crash may leave a core with secrets: {error}"));
     }
-    // One thread: the work is a few thousand small steps a second at most, each fast, and handing them
-    // between threads costs more than it gives. What blocks (files, ttys, the queue) has threads of its own.
+    // One thread. The work is at most a few thousand small and fast steps a second, and passing
+    // them between threads costs more than it gains. Blocking work (files, ttys, the queue) has its
+    // own threads.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -59,7 +61,7 @@ pub(crate) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
         }
     };
     let entered = runtime.enter();
-    // Before the file is read: a reload that is asked for from here on is not lost.
+    // Before the file is read, so that a reload requested from here on is not lost.
     let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let models = models(args, plugins);
     let context = match &models {
         Ok((_, models)) => context.with_models(&models.catalog),
-        // What is wrong with the fleet file is told first all the same.
+        // The problems of the fleet file are printed first.
         Err(_) => context,
     };
     let fleet = match fleet::load_in(&args.config, &context) {
@@ -108,19 +110,19 @@ pub(crate) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
         let start = Start { file, gateway, fleet, library, catalog, queue, inbox, log };
         runtime.block_on(serve(start, signals))
     });
-    // A thread may be stuck in a wedged driver; nobody waits for it.
+    // A thread may be stuck in a wedged driver, so the wait is limited.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match done {
         Ok(code) => code,
         Err(error) => {
-            // The chain as one sentence: what was tried, and why it failed.
+            // The chain as one sentence: the failed action and its cause.
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// The models, and where they are read again at a reload.
+/// Returns the models, and the library from which a reload reads them again.
 fn models(args: &Args, plugins: &[&Plugin]) -> Result<(Library, Models), ModelsError> {
     let library = Library::new(plugins, args.models.clone())?;
     let models = library.read()?;
@@ -138,7 +140,7 @@ fn open_stores(fleet: &fleet::Fleet) -> anyhow::Result<(Queue, Option<Inbox>)> {
     Ok((queue, fleet.inbox.as_ref().map(|inbox| Inbox::open(inbox.config())).transpose()?))
 }
 
-/// What the agent is told by signals.
+/// The signals that the agent handles.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -156,7 +158,7 @@ impl Signals {
         })
     }
 
-    /// Waits for one that asks for the end.
+    /// Waits for a signal that requests the end.
     ///
     /// # Cancel safety
     /// No signal is lost.
@@ -170,7 +172,7 @@ impl Signals {
 }
 
 async fn serve(start: Start, mut signals: Signals) -> anyhow::Result<ExitCode> {
-    // Nothing is open yet that would have to be closed.
+    // Nothing is open yet that must be closed.
     let started = tokio::select! {
         started = Agent::start(start) => started,
         () = signals.end() => return Ok(ExitCode::SUCCESS),
@@ -179,7 +181,7 @@ async fn serve(start: Start, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let failed = until_the_end(&mut agent, &mut signals).await;
     systemd::stopping();
     tracing::info!("ending: signing the sessions out");
-    // A dropped end leaves sessions open, which is what a second signal asks for.
+    // A dropped `end` leaves sessions open, as a second signal requests.
     tokio::select! {
         () = agent.end() => {}
         () = signals.end() => tracing::warn!("second signal: ending at once"),
@@ -187,7 +189,7 @@ async fn serve(start: Start, mut signals: Signals) -> anyhow::Result<ExitCode> {
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-/// Reloads when asked to, until a signal asks for the end or a part fails.
+/// Reloads on request, until a signal requests the end or a part fails.
 async fn until_the_end(agent: &mut Agent, signals: &mut Signals) -> Option<anyhow::Error> {
     loop {
         // All arms are cancel safe, and none awaits in its body.
@@ -200,7 +202,7 @@ async fn until_the_end(agent: &mut Agent, signals: &mut Signals) -> Option<anyho
                 Err(error) => return Some(error),
             },
         };
-        // A reload that is cut off by the end of the agent is done by half, and that does not matter.
+        // The end of the agent may interrupt a reload, which does no harm.
         tokio::select! {
             () = agent.serve_request(request) => {}
             () = signals.end() => return None,

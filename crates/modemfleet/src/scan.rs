@@ -1,6 +1,8 @@
-//! `modemfleet scan`: every USB modem, whose it is, and who has its ports; as they come with `--watch`.
+//! `modemfleet scan`: every USB modem with its entry and the holders of its ports; `--watch` shows
+//! changes.
 //!
-//! A running agent is asked, since its modems' ports are open. Where none runs this looks and asks itself.
+//! A running agent is asked, since it has the modems' ports open. If no agent runs, this process
+//! probes the modems.
 
 mod around;
 mod device;
@@ -32,7 +34,7 @@ use device::{claim, notes, ports};
 pub(super) use error::{DEVICES, ScanError};
 use news::News;
 
-/// Between two tries while a watched agent is away.
+/// The wait between two attempts while a watched agent is away.
 const AWAY: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "Examples:
@@ -54,15 +56,15 @@ pub struct Args {
     /// Go on until Ctrl-C, and show what comes, goes and changes.
     #[arg(long)]
     pub watch: bool,
-    /// Which models there are, where no agent runs.
+    /// The models, if no agent runs.
     #[command(flatten)]
     pub models: Folder,
-    /// Where the agent is.
+    /// The address of the agent.
     #[command(flatten)]
     pub target: Target,
 }
 
-/// Shows what `args` ask for.
+/// Runs the command.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let shown = converse(show(args, plugins)).map_err(ScanError::Io).and_then(|shown| shown);
     let Err(error) = shown else { return ExitCode::SUCCESS };
@@ -81,7 +83,7 @@ async fn show(args: &Args, plugins: &[&Plugin]) -> Result<(), ScanError> {
     let mut agent = Agent { client: args.target.client()?, version: None };
     let mut source = match agent.devices().await {
         Ok(devices) => {
-            // What /sys shows is of this machine.
+            // /sys shows this machine only, and an agent at a URL may run elsewhere.
             let remarks = match args.target.url {
                 None => remarks(args, plugins).await,
                 Some(_) => Vec::new(),
@@ -109,7 +111,7 @@ async fn show(args: &Args, plugins: &[&Plugin]) -> Result<(), ScanError> {
     }
 }
 
-/// What `scan --json` prints, or why there is nothing to print.
+/// Returns the output of `scan --json`, or the reason why there is none.
 pub(super) async fn report(
     target: &Target,
     models: &Folder,
@@ -129,7 +131,7 @@ pub(super) async fn report(
     look.await.map_err(|error: ScanError| Chain(&error).to_string())
 }
 
-/// Shows what a running agent sees.
+/// Prints the devices of a running agent.
 async fn agent_shows(
     args: &Args,
     mut agent: Agent,
@@ -145,14 +147,14 @@ async fn agent_shows(
     loop {
         news.print(devices)?;
         devices = loop {
-            // Both arms are cancel safe: nothing is taken from the agent by looking.
+            // Both arms are cancel safe: a request changes nothing in the agent.
             let next = tokio::select! {
                 _ = interrupt.recv() => return Ok(()),
                 next = agent.devices() => next,
             };
             match next {
                 Ok(devices) => break devices,
-                // Who watches wants to see it come back.
+                // A watch goes on, and shows when the agent is back.
                 Err(ScanError::Client(error)) => {
                     if !std::mem::replace(&mut is_away, true) {
                         complain(&printable(&Chain(&error).to_string()));
@@ -169,18 +171,18 @@ async fn agent_shows(
     }
 }
 
-/// A running agent that is asked.
+/// A connection to the running agent.
 struct Agent {
     client: Client,
-    /// Of its last answer.
+    /// The version of its last answer.
     version: Option<String>,
 }
 
 impl Agent {
-    /// The devices: at once at the first time, later when something changed.
+    /// Returns the devices: at once at the first call, later when they changed.
     async fn devices(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
         let path = match &self.version {
-            // It comes from outside, and goes into a URL again.
+            // It comes from outside, and becomes part of a URL.
             Some(version) if version.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
                 format!("{DEVICES}?after={version}")
             }
@@ -212,9 +214,9 @@ fn print_once(
     Ok(())
 }
 
-/// What /sys shows of the modems that are plugged in here, and at the places of the fleet file.
+/// Returns remarks about the modems in this machine's /sys and at the places of the fleet file.
 async fn remarks(args: &Args, plugins: &[&Plugin]) -> Vec<Remark> {
-    // Where the models cannot be read another command says why.
+    // If the models cannot be read, another command reports the reason.
     let Ok(models) = args.models.load(plugins) else { return Vec::new() };
     let places = places(&args.target);
     let look = move || Plugged::look(&models.catalog, &places).remarks(&models.catalog);
@@ -223,7 +225,7 @@ async fn remarks(args: &Args, plugins: &[&Plugin]) -> Vec<Remark> {
 
 const HEAD: [&str; 7] = ["USB", "ID", "MODEM", "MODEL", "IMEI", "ICCID", "PORTS"];
 
-/// A table, and below it a line for each thing that somebody should know.
+/// Returns a table with a line for each remark below it.
 fn picture(devices: &[DeviceReport]) -> String {
     if devices.is_empty() {
         return "no USB modem is plugged in\n".to_owned();
@@ -258,7 +260,7 @@ mod tests {
     use agent::modems::devices::{Claim, PortReport};
     use discovery::Role;
 
-    /// Two modems with one IMEI; a port of the second is another program's.
+    /// Two modems with the same IMEI; another program has a port of the second.
     pub(super) fn devices() -> Vec<DeviceReport> {
         let port = |number: u8, role| PortReport {
             tty: format!("/dev/ttyUSB{number}").into(),

@@ -1,4 +1,5 @@
-//! `modemfleet schema`: what an editor needs to check a fleet file while it is written, and what `/metrics` holds.
+//! `modemfleet schema`: a schema with which editors check a fleet file, and a reference of
+//! `/metrics`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

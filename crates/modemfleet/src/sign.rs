@@ -1,4 +1,4 @@
-//! `modemfleet sign`: what a device signs in with, for a look or for another tool.
+//! `modemfleet sign`: the MQTT login of a device, for inspection or for another tool.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::json;
 use fleet::aliyun::{Credentials, Device, Endpoint, FieldError, Method, Options, SecureMode};
 use fleet::secret::{self, Ref, SecretError, Source};
 
-/// Prints what a device signs in with.
+/// Prints the MQTT login of a device.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The cloud.
@@ -17,7 +17,7 @@ pub struct Args {
     pub cloud: Cloud,
 }
 
-/// The clouds whose signature is known.
+/// The clouds whose signature is supported.
 #[derive(Debug, clap::Subcommand)]
 pub enum Cloud {
     /// Alibaba Cloud IoT Platform.
@@ -64,13 +64,13 @@ pub struct Aliyun {
     pub json: bool,
 }
 
-/// Why nothing was signed.
+/// The reason why nothing was signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// The secret could not be read from a file or the environment.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// What came on standard input is not a secret.
+    /// The input on standard input is not a secret.
     #[error("the device secret on standard input {0}")]
     Input(&'static str),
     /// A value cannot be signed.

@@ -1,4 +1,4 @@
-//! `modemfleet status`: the fleet as the running agent sees it, once or again and again.
+//! `modemfleet status`: the fleet in the running agent, once or repeatedly.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -19,7 +19,7 @@ use api::modems::{Fleet, Modem, Queue, Registration, Session, Signal};
 use fleet::printable::complain;
 use fleet::printable::printable;
 
-/// The time between two looks of `--watch`.
+/// The interval of `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
 
 const MODEMS: &str = "/api/v1/modems";
@@ -42,29 +42,29 @@ pub struct Args {
     /// a table for each change.
     #[arg(long)]
     pub watch: bool,
-    /// Where the agent is.
+    /// The address of the agent.
     #[command(flatten)]
     pub target: Target,
 }
 
-/// Why there is nothing to show.
+/// The reason why there is no status to show.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// It is not known where the agent is.
+    /// The agent's address is not known.
     #[error(transparent)]
     Target(#[from] TargetError),
     /// The agent did not answer.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// It answered with something else than a fleet.
+    /// The answer is not a fleet.
     #[error("what answers at {MODEMS} is no modemfleet agent, or one of another version")]
     Strange(#[from] serde_json::Error),
-    /// The output, or the signal that ends the watch.
+    /// An error of the output, or of the signal that ends the watch.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Shows what `args` ask for.
+/// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
     let shown = converse(show(args)).map_err(StatusError::Io).and_then(|shown| shown);
     let Err(error) = shown else { return ExitCode::SUCCESS };
@@ -89,7 +89,7 @@ async fn show(args: &Args) -> Result<(), StatusError> {
     watch(first, &mut client, args, &screen, &mut interrupt).await
 }
 
-/// Goes on while the agent is away: who watches wants to see it come back.
+/// Repeats the picture until Ctrl-C, also while the agent is away.
 async fn watch(
     first: String,
     client: &mut Client,
@@ -104,7 +104,7 @@ async fn watch(
             screen.draw(&picture, shown.is_none())?;
             shown = Some(picture);
         }
-        // Both arms are cancel safe: nothing is taken from the agent by looking.
+        // Both arms are cancel safe: a request changes nothing in the agent.
         let next = async {
             tokio::time::sleep(PERIOD).await;
             look(client, args, screen).await
@@ -120,13 +120,13 @@ async fn watch(
     }
 }
 
-/// What is shown while the agent does not answer: in the form of the rest.
+/// Returns the picture while the agent does not answer, in the form of the others.
 fn absent(error: &ClientError, json: bool) -> String {
     let words = printable(&Chain(error).to_string());
     if json { serde_json::json!({ "error": words }).to_string() } else { words + "\n" }
 }
 
-/// One picture of the fleet.
+/// Returns one picture of the fleet.
 async fn look(client: &mut Client, args: &Args, screen: &Screen) -> Result<String, StatusError> {
     let document = client.json(&Call::get(MODEMS)).await?;
     let fleet: Fleet = serde_json::from_value(document.clone())?;
@@ -140,10 +140,10 @@ async fn look(client: &mut Client, args: &Args, screen: &Screen) -> Result<Strin
     Ok(picture)
 }
 
-/// What somebody should know of the modems on USB: nobody's, twice there, or in use by another program.
+/// Returns remarks about USB modems: without an entry, present twice, or in use by another program.
 async fn usb(client: &mut Client) -> Result<String, StatusError> {
     let told = match client.json(&Call::get(scan::DEVICES)).await {
-        // An agent of an earlier version.
+        // An agent of an earlier version has no such path.
         Err(ClientError::Refused { code, .. }) if code == "not_found" => return Ok(String::new()),
         told => told?,
     };
@@ -169,12 +169,12 @@ fn pretty(document: &Value) -> serde_json::Result<String> {
     serde_json::to_string_pretty(document)
 }
 
-/// Where pictures go.
+/// The output for pictures.
 pub(super) struct Screen {
     is_terminal: bool,
-    /// Whether words are coloured.
+    /// True if words are coloured.
     pub(super) colour: bool,
-    /// Columns of the terminal.
+    /// The terminal's columns.
     width: Option<usize>,
 }
 
@@ -182,21 +182,22 @@ impl Screen {
     pub(super) fn of_stdout() -> Self {
         let out = io::stdout();
         let is_terminal = out.is_terminal();
-        // no-color.org: any value but an empty one.
+        // By no-color.org any value but an empty one counts.
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let size = rustix::termios::tcgetwinsize(&out).ok().filter(|size| size.ws_col > 0);
         let width = size.map(|size| usize::from(size.ws_col)).filter(|_| is_terminal);
         Self { is_terminal, colour: is_terminal && !plain, width }
     }
 
-    /// Draws in the place of the last picture on a terminal, below it elsewhere.
+    /// Draws over the last picture on a terminal, and below it otherwise.
     fn draw(&self, picture: &str, is_first: bool) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if !self.is_terminal {
             writeln!(out, "{picture}")?;
             return out.flush();
         }
-        // Home, then each line clears what is left of the one before: nothing flickers.
+        // Home, then each line clears the rest of the earlier one, so that the picture does not
+        // flicker.
         write!(out, "{}\x1b[H", if is_first { "\x1b[2J" } else { "" })?;
         for line in picture.lines() {
             write!(out, "{line}\x1b[K\r\n")?;
@@ -226,17 +227,17 @@ fn picture(fleet: &Fleet, acknowledged: &Acknowledged, screen: &Screen) -> Strin
     picture
 }
 
-/// A row for each session; what is said of the modem stands in the first.
+/// Adds a row for each session; the first has the modem's cells too.
 fn rows(modem: &Modem, acknowledged: &Acknowledged, table: &mut Table) {
     let mut first = Some(cells(modem));
     let mut own_reason = own_reason(modem);
     for session in &modem.sessions {
         let mut row = first.take().unwrap_or_else(|| vec![Cell::default(); 7]);
         let key = (modem.name.clone(), session.name.clone());
-        // Its series appears with the first publish.
+        // The series appears with the first publish.
         let count = acknowledged.get(&key).copied().unwrap_or_default().to_string();
         let reason = match (own_reason.take(), session.reason.clone()) {
-            // Most often a session waits because of what its modem says already.
+            // A session often waits for the reason that its modem already shows.
             (Some(modem), Some(session)) if !modem.ends_with(&session) => {
                 format!("{modem}; {session}")
             }
@@ -257,7 +258,7 @@ fn rows(modem: &Modem, acknowledged: &Acknowledged, table: &mut Table) {
     }
 }
 
-/// Why it does not serve, and why messages wait for it although it does.
+/// Returns the reasons why the modem does not serve, or why its messages wait.
 fn own_reason(modem: &Modem) -> Option<String> {
     let budget = modem.budget.as_ref().and_then(|budget| budget.reason.clone());
     let reasons: Vec<String> = modem.snapshot.reason.iter().cloned().chain(budget).collect();
@@ -286,7 +287,7 @@ fn network(registration: &Registration) -> String {
     format!("{}{voice}", registration.state)
 }
 
-/// The phase, and what should worry whoever looks.
+/// Returns the phase, and `insecure` as a warning if any certificate is accepted.
 fn phase(session: &Session) -> Cell {
     let phase = &session.phase;
     if session.tls.as_deref() == Some("insecure") {
@@ -295,7 +296,7 @@ fn phase(session: &Session) -> Cell {
     Cell::new(phase).toned(tone(phase))
 }
 
-/// How a state or a phase is to be taken.
+/// Returns the tone of a state or a phase.
 fn tone(word: &str) -> Tone {
     match word {
         "serving" | "connected" => Tone::Good,
@@ -304,7 +305,7 @@ fn tone(word: &str) -> Tone {
     }
 }
 
-/// The level that tells most: the reference signal's where the radio has one.
+/// Returns the best measure of the signal: the reference signal's power if the radio has it.
 fn signal(signal: &Signal) -> String {
     match (signal.rsrp_dbm, signal.rssi_dbm) {
         (Some(rsrp), _) => format!("{} rsrp {rsrp:.0}", signal.rat),
@@ -328,9 +329,9 @@ fn line(queue: &Queue) -> String {
     line
 }
 
-/// Reads the acknowledged publishes from the text format, all qualities of service together.
+/// Sums the acknowledged publishes of all qualities of service from the text format.
 ///
-/// Names of modems and sessions hold no quotes, so that splitting at them is reading.
+/// Names of modems and sessions hold no quotes, so a split at quotes finds them.
 fn acknowledged(metrics: &str) -> Acknowledged {
     let mut all = Acknowledged::new();
     for line in metrics.lines() {

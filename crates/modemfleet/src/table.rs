@@ -1,4 +1,4 @@
-//! Columns of text for people: aligned by what a terminal shows, not by bytes.
+//! Tables of text for people, aligned by display width and not by bytes.
 
 use std::fmt::Write;
 
@@ -10,17 +10,17 @@ use fleet::printable::printable;
 /// The spaces between two columns.
 const GAP: usize = 2;
 
-/// How a cell is to be taken.
+/// The tone of a cell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// As it is.
+    /// Without colour.
     #[default]
     Plain,
-    /// All is well.
+    /// As it should be.
     Good,
-    /// It may become well by itself.
+    /// It may recover by itself.
     Warning,
-    /// It needs somebody.
+    /// It needs the operator.
     Bad,
 }
 
@@ -44,25 +44,25 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// A cell of text that may come from a modem: it cannot command the terminal.
+    /// Returns a cell of text that may come from a modem: control characters are replaced.
     pub(super) fn new(text: &str) -> Self {
         Self { text: printable(text), tone: Tone::Plain }
     }
 
-    /// The same in a tone.
+    /// Returns the cell in this tone.
     pub(super) fn toned(self, tone: Tone) -> Self {
         Self { tone, ..self }
     }
 }
 
-/// Rows under a head.
+/// Rows below a headline.
 #[derive(Debug)]
 pub(super) struct Table {
     rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
-    /// A table with these columns.
+    /// Returns a table with these columns.
     pub(super) fn new(head: &[&str]) -> Self {
         Self { rows: vec![head.iter().map(|word| Cell::new(word)).collect()] }
     }
@@ -72,7 +72,7 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// The lines, each cut to `width` columns where that is given.
+    /// Returns the lines, cut to `width` columns if it is given.
     pub(super) fn render(&self, colour: bool, width: Option<usize>) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(|column| self.width(column)).collect();
@@ -94,7 +94,7 @@ impl Table {
 }
 
 fn line(row: &[Cell], widths: &[usize], colour: bool, room: usize, out: &mut String) {
-    // Spaces are written only once something follows them: a line has none at its end.
+    // Spaces are written only before further text, so no line ends with spaces.
     let (mut owed, mut used) = (0, 0);
     for (cell, width) in row.iter().zip(widths) {
         let text = cut(&cell.text, room.saturating_sub(used + owed));
@@ -115,7 +115,7 @@ fn line(row: &[Cell], widths: &[usize], colour: bool, room: usize, out: &mut Str
     out.push('\n');
 }
 
-/// The beginning of `text` that takes at most `room` columns.
+/// Returns the beginning of `text` that needs at most `room` columns.
 fn cut(text: &str, room: usize) -> &str {
     let mut used = 0;
     let end = text.char_indices().find(|(_, c)| {

@@ -1,4 +1,5 @@
-//! `modemfleet publish` and `status` with a running agent, with none, and with servers that misbehave.
+//! `modemfleet publish` and `status` with a running agent, without an agent, and with faulty
+//! servers.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +25,7 @@ fn modemfleet() -> Command {
     command
 }
 
-/// Runs to the end with `input`.
+/// Runs `modemfleet` to its end with this input.
 fn call(words: &[&str], input: &[u8]) -> Output {
     let mut child = modemfleet()
         .args(words)
@@ -33,7 +34,7 @@ fn call(words: &[&str], input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that refuses its words does not read on.
+    // A program that rejects its arguments does not read the input.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
@@ -46,7 +47,7 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// An agent whose modem is never there: what is handed in stays in the queue.
+/// An agent whose modem is absent, so that messages stay in the queue.
 struct Agent {
     dir: TempDir,
     port: u16,
@@ -55,7 +56,7 @@ struct Agent {
 }
 
 impl Agent {
-    /// Starts one with further keys of `http:`, each with a comma before it.
+    /// Starts an agent with further keys of `http:`, each after a comma.
     fn start(http: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -92,7 +93,7 @@ impl Agent {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// `modemfleet` with `words`, by the agent's fleet file.
+    /// Runs `modemfleet` with these words and the agent's fleet file.
     fn call(&self, words: &[&str], input: &[u8]) -> Output {
         let config = self.path("fleet.yaml");
         call(&[words, &["--config", &config]].concat(), input)
@@ -112,8 +113,8 @@ impl Drop for Agent {
     }
 }
 
-/// A server that gives these answers, each over a connection of its own, and returns the requests'
-/// first lines.
+/// A server that gives these answers, each on its own connection. It returns the first lines of the
+/// requests.
 fn server(answers: &'static [&'static str]) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -128,7 +129,7 @@ fn serve(stream: TcpStream, answer: &str) -> String {
     exchange(&mut reader, answer)
 }
 
-/// Reads one request and answers it.
+/// Reads a request and sends the answer.
 fn exchange(reader: &mut BufReader<TcpStream>, answer: &str) -> String {
     let (mut first, mut length) = (String::new(), 0);
     reader.read_line(&mut first).unwrap();
@@ -236,7 +237,7 @@ fn the_connection_is_kept_from_line_to_line() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let served = thread::spawn(move || {
-        // A second connection would find nobody, and its request no answer.
+        // A second connection would not be accepted, and its request not answered.
         let mut only = BufReader::new(listener.accept().unwrap().0);
         drop(listener);
         [exchange(&mut only, KEPT), exchange(&mut only, KEPT)].len()
@@ -300,7 +301,8 @@ fn wrong_usage_ends_with_2_before_anything_is_sent() {
     let config = dir.path().join("fleet.yaml");
     fs::write(&config, "gatway: x\n").unwrap();
     let config = config.to_str().unwrap();
-    // No agent by a file that cannot be read as YAML, or whose `http` is wrong; certainly not the usual one.
+    // A file that is not YAML, or has a wrong `http`, names no agent; the default agent must not be
+    // used.
     let [torn, http, bomb] = ["torn", "http", "bomb"].map(|name| dir.path().join(name));
     fs::write(&torn, "gateway: {\n").unwrap();
     fs::write(&http, "http: { listen: nowhere }\n").unwrap();
@@ -393,7 +395,7 @@ fn the_watch_shows_each_change_and_outlives_the_agent() {
     assert_eq!(watch.wait().unwrap().code(), Some(0));
 }
 
-/// A pty, and a command on it until it has printed `wanted`.
+/// Runs a command on a pty until it has printed `wanted`.
 fn on_terminal(command: &mut Command, wanted: &str) -> String {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();

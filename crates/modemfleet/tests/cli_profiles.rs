@@ -1,4 +1,4 @@
-//! `modemfleet profiles`, `schema` and their exit codes, by the built binary.
+//! `modemfleet profiles` and `schema` with their exit codes, by the built binary.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ fn call(words: &[&str], input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that refuses its words does not read on.
+    // A program that rejects its arguments does not read the input.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
@@ -73,7 +73,7 @@ fn a_reply_becomes_one_json_object() {
     );
     assert_eq!(cell["rsrp_dbm"], json!(-85.0));
 
-    // The standard's own reader, whatever the case and however the model is written.
+    // The decoder of the standard; case and spelling of the model do not matter.
     let (code, out, _) = decode("SIM7600", "at+csq", b"+CSQ: 20,99\r\nOK\r\n");
     let csq: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &csq["rssi_dbm"]), (Some(0), &json!(-73.0)));
@@ -115,7 +115,7 @@ fn the_schema_is_json_on_standard_output() {
     assert_eq!(printed, fleet::schema());
 }
 
-/// Whether all that `wanted` asks for is in `got`; what is null there is absent here.
+/// Reports whether `got` has all values of `wanted`; null there means absent here.
 fn has(wanted: &Value, got: &Value) -> bool {
     match (wanted, got) {
         (Value::Object(wanted), Value::Object(got)) => {
@@ -132,7 +132,7 @@ fn has(wanted: &Value, got: &Value) -> bool {
     }
 }
 
-/// The replies that trap a reader, and what reads them.
+/// Replies that are hard to decode, and the decoders.
 struct Traps {
     models: Models,
     vectors: Vec<Value>,
@@ -147,7 +147,7 @@ impl Traps {
         Self { models: Models::built_in(&PLUGINS).unwrap(), vectors }
     }
 
-    /// The meaning of a reply; `None` if it is refused.
+    /// Returns the meaning of a reply; `None` if it is refused.
     fn read(&self, command: &str, raw: &str) -> Option<Value> {
         let model = if command.starts_with("AT+Q") { "rm520n" } else { "sim8200" };
         let (mut input, mut told) = (raw.as_bytes(), Vec::new());
@@ -156,7 +156,7 @@ impl Traps {
         Some(serde_json::from_slice(&told).unwrap())
     }
 
-    /// Command and reply of each vector.
+    /// Returns command and reply of each vector.
     fn replies(&self) -> impl Iterator<Item = (&str, &str)> {
         self.vectors
             .iter()
@@ -180,7 +180,7 @@ fn what_modems_trap_a_reader_with_is_read() {
     }
 }
 
-/// Judges by the end of its key if a value of a reply can be.
+/// Reports whether a value is possible, by the end of its key.
 fn is_possible(key: &str, value: &Value) -> bool {
     let within = |least: f64, most: f64| {
         value.as_f64().is_some_and(|number| (least..=most).contains(&number))
@@ -199,7 +199,7 @@ fn is_possible(key: &str, value: &Value) -> bool {
     }
 }
 
-/// The first thing in a reply's meaning that cannot be.
+/// Returns the first impossible value in a reply's meaning.
 fn impossible(value: &Value) -> Option<String> {
     match value {
         Value::Object(object) => object.iter().find_map(|(key, value)| {
@@ -211,7 +211,7 @@ fn impossible(value: &Value) -> Option<String> {
     }
 }
 
-/// Texts that stand in a field if the modem does not know it, or if it was damaged on its way.
+/// Texts in a field that the modem does not know, or that was damaged on the way.
 const DAMAGE: [&str; 16] = [
     "",
     "-",
@@ -231,7 +231,8 @@ const DAMAGE: [&str; 16] = [
     "\u{fffd}7",
 ];
 
-/// Of each answer the first arguments say what it is; behind them one that is damaged costs only itself.
+/// The first arguments of an answer select its form. A damaged argument behind them costs only its
+/// own value.
 #[test]
 fn a_damaged_field_refuses_no_reply_and_makes_nothing_up() {
     let leading = |command: &str| match command {
@@ -256,9 +257,9 @@ fn a_damaged_field_refuses_no_reply_and_makes_nothing_up() {
             continue;
         };
         let fields: Vec<&str> = raw.split(',').collect();
-        // The last holds the end of the reply too.
+        // The last field also holds the end of the reply.
         for at in 0..fields.len().saturating_sub(1) {
-            // Where a row begins, its name is in the field, with its first argument.
+            // The first field of a row also holds the row's name.
             let begins = |field: &&str| field.contains(['+', '\n']);
             let row = fields[..=at].iter().rposition(begins).unwrap_or(0);
             if at == row || at - row < first {
@@ -281,7 +282,7 @@ fn a_damaged_field_refuses_no_reply_and_makes_nothing_up() {
     assert!(faults.is_empty(), "{} of {tried}:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// Bytes that are lost, doubled, changed or put in anywhere: no panic, and nothing that cannot be.
+/// Bytes are lost, doubled, changed or inserted anywhere: no panic, and no impossible value.
 #[test]
 fn no_damage_makes_a_reply_say_what_cannot_be() {
     let traps = Traps::new();
@@ -317,7 +318,7 @@ fn no_damage_makes_a_reply_say_what_cannot_be() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// The words and exit code of `profiles …` with a folder of models that has these files.
+/// Returns output and exit code of `profiles …` with a folder of models that has these files.
 fn with_folder(files: &[(&str, &str)], words: &[&str]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -358,7 +359,8 @@ fn lint_tells_errors_with_their_place_and_remarks_of_the_rest() {
     assert!(out.contains("overlap: acme-4g (DIR/acme.yaml:2): `SIM7600ACME` overlaps"), "{out}");
     assert!(out.ends_with("14 models, 0 errors, 1 remark\n"), "{out}");
 
-    // Two files are wrong; the third, which is given and lies elsewhere, is read in the place of one.
+    // Two files are wrong. The third lies elsewhere and is given by its path; it is checked as if
+    // it lay in the folder.
     let given = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
     std::fs::write(given.path(), "models: [{ like: acme-4g, cgmm: [ACME-5G], sub: 1 }]").unwrap();
     let (code, out, err) = with_folder(

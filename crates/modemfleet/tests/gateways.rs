@@ -1,4 +1,4 @@
-//! One fleet file for many gateways: what each of them has of it, and what is refused.
+//! One fleet file for many gateways: the part of each gateway, and the refusals.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -48,7 +48,7 @@ fn parse(text: &str, context: &Context) -> Result<Fleet, Problems> {
     fleet::parse("fleet.yaml", text.as_bytes().to_vec(), context).map(|loaded| loaded.fleet)
 }
 
-/// Modems and sessions, then routes, as this gateway has them.
+/// Returns this gateway's sessions and routes.
 fn has(fleet: &Fleet) -> (Vec<String>, Vec<String>) {
     let sessions = fleet.sessions().map(|session| session.id.to_string()).collect();
     let routes = fleet.routes().iter().map(|route| {
@@ -61,12 +61,12 @@ fn has(fleet: &Fleet) -> (Vec<String>, Vec<String>) {
 #[test]
 fn each_gateway_has_its_part_of_the_file_and_reads_no_secret_of_the_others() {
     let of = |gateway: &str| has(&parse(FLEET, &context(gateway)).unwrap());
-    // Two modems in the same place, two sessions with one client id: on different gateways.
+    // Two modems at the same place, and two sessions with one client id, but on different gateways.
     assert_eq!(of("gw-01"), (vec!["north/lab".into()], vec!["# north/lab".into()]));
     let second = vec!["north/lab".into(), "north/second".into()];
     let routes = ["night/# north/second north/lab", "# north/second north/lab"];
     assert_eq!(of("GW-02"), (second, routes.map(str::to_owned).to_vec()));
-    // The yard's secrets are on the yard's gateways.
+    // The yard's secrets exist only on the yard's gateways.
     let refused = parse(FLEET, &context("depot-7")).unwrap_err().render(false);
     assert!(refused.contains("/nowhere/pin") && refused.contains("/nowhere/depot"), "{refused}");
     let skip = Context { secrets: Secrets::Skip, ..context("depot-7") };
@@ -112,7 +112,7 @@ fn a_selector_that_no_gateway_fits_is_refused_on_each_of_them_at_its_place() {
     refused_at(&marked, "has no list of its gateways");
 }
 
-/// A file whose fault is where the mark is.
+/// Expects a file to be refused at the mark.
 #[track_caller]
 fn refused_at(marked: &str, message: &str) {
     let before = marked.split('¶').next().unwrap();
@@ -144,7 +144,7 @@ struct Cli {
     check: check::Args,
 }
 
-/// What `modemfleet check` says: its verdict, and both streams.
+/// Returns the verdict and the output of `modemfleet check`.
 fn check(text: &str, words: &[&str]) -> (Verdict, String, String) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("fleet.yaml");
@@ -170,7 +170,7 @@ fn check_goes_through_all_gateways_and_tells_each_problem_once() {
          gw-02: fleet.yaml: ok (1 modem, 2 sessions, 2 routes)\n\
          depot-0: fleet.yaml: ok (1 modem, 1 session, 1 route)\n"
     );
-    // A wrong value of a modem that two of three gateways have, and one of all.
+    // A wrong value of a modem that two of three gateways have, and a wrong value for all.
     let text = FLEET.replacen("pin:", "poll: 1\n    pin:", 1).replacen("[gw-02]", "[gw-20]", 1);
     let (verdict, out, err) = check(&text, &["--all-gateways"]);
     assert_eq!(verdict, Verdict::Wrong, "{out}");

@@ -1,4 +1,4 @@
-//! A stream of server-sent events from the agent (WHATWG HTML §9.2), as far as the agent uses them.
+//! A stream of server-sent events (WHATWG HTML §9.2), limited to the parts that the agent uses.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{ANSWER, Call, Client, ClientError, Link, MAX_ANSWER, body, refusal};
 
-/// The longest line of an event: a URC with 10 KiB of data in Base64 has a quarter of it.
+/// The longest line of an event. A URC with 10 KiB of data in Base64 needs a quarter of it.
 const MAX_LINE: usize = 64 * 1024;
 
-/// An agent says every 15 s that it is still there: a stream that is silent for so long is broken.
+/// The time without a byte after which the stream counts as broken; the agent sends a heartbeat
+/// every 15 s.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// One event.
@@ -27,13 +28,13 @@ pub struct Event {
 #[derive(Debug)]
 pub struct Events {
     body: Incoming,
-    /// When something came last.
+    /// The time of the last byte.
     heard: Instant,
     _link: Link,
     parser: Parser,
 }
 
-/// Bytes into events.
+/// A parser of bytes into events.
 #[derive(Debug, Default)]
 struct Parser {
     bytes: Vec<u8>,
@@ -67,7 +68,7 @@ impl Client {
 }
 
 impl Events {
-    /// The next event; `None` once the stream is at its end, for whatever reason.
+    /// Returns the next event; `None` once the stream ended, for any reason.
     ///
     /// # Cancel safety
     /// A dropped call loses nothing.

@@ -1,7 +1,8 @@
 //! The user whose program listens at an address of this machine.
 //!
-//! Any local program may take a port above 1023 while no agent runs, and a token that is sent there is given away. So the
-//! owner of what listens is looked at first, if only the fleet file named the address.
+//! Any local program may take a port above 1023 while no agent runs, and would receive the token
+//! that is sent there. So if only the fleet file named the address, the owner of the listener is
+//! checked first.
 
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -26,13 +27,13 @@ const MADE: &str = "queue.lock";
 const ESTABLISHED: &str = "01";
 const LISTEN: &str = "0A";
 
-/// The users whose programs may be taken for the agent.
+/// The users whose programs count as the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owners(Vec<u32>);
 
 impl Owners {
-    /// Root, who may open the port for the agent; this user; the agent's user, by its name and by the folder of the
-    /// queue.
+    /// Returns the trusted users. Root may open the port for the agent. The others are this user,
+    /// and the agent's user by its name and by the queue's folder.
     pub(super) fn of(queue: Option<&Path>) -> Self {
         let mut own = vec![0, geteuid().as_raw()];
         own.extend(accounts::user_number(AGENT));
@@ -40,9 +41,12 @@ impl Owners {
         Self(own)
     }
 
-    /// The first user that is none of these and has what `here` is connected to at `there`, in words. None if that is another
-    /// machine's: its tables are not seen. What no table shows is a stranger's: who took a connection may close the listener
-    /// and end the other direction, and then nothing says whose it is.
+    /// Returns a description of the first user outside this list that has the other end of the
+    /// connection from `here` to `there`. Returns `None` for another machine, since its tables
+    /// cannot be read.
+    ///
+    /// A connection in no table counts as a stranger's. A program that took a connection may close
+    /// its listener and the other direction, and then no table shows its owner.
     pub(super) fn stranger(&self, here: SocketAddr, there: SocketAddr) -> Option<String> {
         if !there.ip().is_loopback() && here.ip() != there.ip() {
             return None;
@@ -56,8 +60,9 @@ impl Owners {
     }
 }
 
-/// The owners of the queue's folder and of what the agent made in it. Where others may write, sticky or not, anybody may
-/// make a folder or a file of that name: whose it is says nothing then.
+/// Returns the owners of the queue's folder and of the file that the agent made in it. In a folder
+/// that others may write to, sticky or not, any user could make these names. Their owner proves
+/// nothing there.
 fn owners(queue: &Path) -> Vec<u32> {
     let Some(folder) = queue.ancestors().find_map(|path| fs::canonicalize(path).ok()) else {
         return Vec::new();
@@ -72,8 +77,8 @@ fn owners(queue: &Path) -> Vec<u32> {
     [Some(folder), made].into_iter().flatten().filter_map(owner).collect()
 }
 
-/// The users of the sockets that listen for `there`, and of the one that `here` is connected to: who took the connection
-/// may have closed its listener since.
+/// Returns the users of the sockets that listen for `there`, and of the socket that `here` is
+/// connected to. The program that took the connection may have closed its listener since.
 fn users(table: &str, here: SocketAddr, there: SocketAddr) -> Vec<u32> {
     let (here, there) = (plain(here), plain(there));
     let user = |line: &str| {
@@ -90,17 +95,18 @@ fn users(table: &str, here: SocketAddr, there: SocketAddr) -> Vec<u32> {
     table.lines().filter_map(user).collect()
 }
 
-/// Reports whether a socket at `bound` may take what is sent to `ip`.
+/// Reports whether a socket bound to `bound` receives traffic for `ip`.
 fn is_for(bound: IpAddr, ip: IpAddr) -> bool {
     bound == ip || bound.is_unspecified()
 }
 
-/// An address of version 4 that is written as one of version 6 is the same.
+/// Returns an IPv4 address that is written as IPv6 in its plain form.
 fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// An address as the tables have it: `0100007F:2652`, each four bytes as a number of this machine.
+/// Parses an address of the tables, `0100007F:2652`: each four bytes are a number in this machine's
+/// byte order.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;

@@ -1,4 +1,4 @@
-//! Where the running agent is: what a command is told, and what the fleet file says.
+//! The address of the running agent: from the command's options or from the fleet file.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use fleet::secret::{Ref, Rule, Source};
 /// The fleet file of an installed agent.
 pub const DEFAULT_CONFIG: &str = "/etc/modemfleet/fleet.yaml";
 
-/// Where an agent listens that is told nothing else.
+/// The address of an agent whose file names no other.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:9810";
 
-/// Where the package's fleet file has it listen as well.
+/// The socket that the package's fleet file adds.
 const USUAL_SOCKET: &str = "/run/modemfleet/api.sock";
 
-/// Where the running agent is.
+/// The options that say how the agent is found.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Where the agent is")]
 pub struct Target {
@@ -32,35 +32,35 @@ pub struct Target {
     /// A file with the token that the agent asks for.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// The address in `url` is a guess of this program.
+    /// True if `url` is a guess of this program.
     #[arg(skip)]
     pub is_guess: bool,
 }
 
-/// Why it is not known where the agent is. All are wrong usage.
+/// The reason why the agent's address is not known. Each one is wrong usage.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The fleet file does not say where: it cannot be read, or its `http` has errors.
+    /// The fleet file gives no address: it cannot be read, or its `http` has errors.
     #[error("{rendered}\nname the agent's address with `--url`, or another file with `--config`")]
     Config {
-        /// Its problems with their places.
+        /// The file's problems with their places.
         rendered: String,
     },
-    /// The URL names no agent.
+    /// The URL does not name an agent.
     #[error("the URL {url:?} {fault}; write it like {DEFAULT_URL}")]
     Url {
         /// The URL as given.
         url: String,
-        /// The end of a sentence.
+        /// The fault of the URL, as the end of a sentence.
         fault: &'static str,
     },
 }
 
 impl Target {
-    /// A client of the agent that is meant. It connects at the first request.
+    /// Returns a client of this agent. It connects at the first request.
     ///
     /// # Errors
-    /// [`TargetError`] where the fleet file cannot be read, or the URL is wrong.
+    /// [`TargetError`] if the fleet file cannot be read, or the URL is wrong.
     pub fn client(&self) -> Result<Client, TargetError> {
         let default = Path::new(DEFAULT_CONFIG);
         let file = self
@@ -71,7 +71,7 @@ impl Target {
         let ByFile { socket, tcp, token, queue, faulty } = ByFile::of(file)?;
         let token = self.token().or(token);
         let client = match socket {
-            // The socket needs no token. If it is not there, the program that has the port may be anybody's.
+            // The socket needs no token. If the socket is missing, any program may have the port.
             Some(socket) if token.is_some() => {
                 Client { withheld: Some(tcp), ..Client::at(vec![Address::Unix(socket)], None) }
             }
@@ -84,10 +84,11 @@ impl Target {
         Ok(Client { faulty, ..client })
     }
 
-    /// The same where the fleet file cannot be read: at the URL, or where an agent listens by default.
+    /// Returns a client for when the fleet file cannot be read: at the URL, or at the default
+    /// address.
     ///
     /// # Errors
-    /// [`TargetError`] where the URL is wrong.
+    /// [`TargetError`] if the URL is wrong.
     pub fn client_without_file(&self) -> Result<Client, TargetError> {
         let address = of_url(self.url.as_deref().unwrap_or(DEFAULT_URL))?;
         let is_guess = self.is_guess || self.url.is_none();
@@ -101,14 +102,15 @@ impl Target {
     }
 }
 
-/// Facts about the agent in a fleet file. One with errors may say it too: the agent that runs has the file of before.
+/// Facts about the agent in a fleet file. A file with errors counts too: the agent still runs with
+/// the file of before.
 struct ByFile {
     socket: Option<PathBuf>,
     tcp: Address,
     token: Option<Ref>,
-    /// The folder of the queue, which is the agent's own.
+    /// The folder of the queue, which the agent owns.
     queue: Option<PathBuf>,
-    /// Faults of the file.
+    /// The problems of the file.
     faulty: Option<String>,
 }
 
@@ -123,7 +125,8 @@ impl ByFile {
         };
         let found = match fleet::http_of_faulty(file) {
             Some(http) => Self::of_http(http),
-            // Of the installed agent it is known all the same. Another file's is not to be mistaken for it.
+            // The addresses of the installed agent are known anyway. An agent of another file must
+            // not be mistaken for it.
             None if file == Path::new(DEFAULT_CONFIG) && fleet::read(file).is_ok() => {
                 let socket = Some(USUAL_SOCKET.into());
                 Self { socket, tcp: of_url(DEFAULT_URL)?, token: None, queue: None, faulty: None }
@@ -133,7 +136,7 @@ impl ByFile {
         Ok(Self { faulty: Some(problems), ..found })
     }
 
-    /// The secrets of the modems are none of ours.
+    /// Takes only the agent's own token: the modems' secrets are not needed.
     fn of_http(http: fleet::Http) -> Self {
         let listen = reachable(http.listen);
         let tcp = Address::Tcp(listen.ip().to_string(), listen.port());
@@ -141,7 +144,8 @@ impl ByFile {
     }
 }
 
-/// Where to connect to reach what listens at `listen`: "any address" is none to connect to.
+/// Returns an address that reaches a listener at `listen`. The unspecified address cannot be
+/// connected to.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -160,7 +164,7 @@ fn of_url(url: &str) -> Result<Address, TargetError> {
         _ => return Err(wrong("does not begin with http://")),
     }
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        // It would be seen by every user of the machine, and the agent knows no users.
+        // Every user of the machine could see it, and the agent has no users.
         return Err(TargetError::Url {
             url: "…".to_owned(),
             fault: "must not hold a user name or a password",

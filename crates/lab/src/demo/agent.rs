@@ -1,4 +1,4 @@
-//! The agent of the demo: `modemfleet run`, unmodified, as a process of its own.
+//! The agent of the demo: an unmodified `modemfleet run` in its own process.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,20 +13,20 @@ use tokio::time::timeout;
 /// The agent's `shutdown_grace`, and time for its queue to close.
 const END: Duration = Duration::from_secs(20);
 
-/// How many of its last lines are shown where it fails.
+/// The number of lines of its log that are shown if it fails.
 const TAIL: usize = 15;
 
-/// The running agent. It is killed where it is dropped without [`AgentProcess::end`].
+/// The running agent. It is killed if it is dropped without [`AgentProcess::end`].
 pub(super) struct AgentProcess {
     child: Child,
     log: PathBuf,
 }
 
 impl AgentProcess {
-    /// Starts this very program as the agent of a fleet file.
+    /// Starts this program as the agent of a fleet file.
     ///
     /// # Errors
-    /// The system's words.
+    /// The system's error.
     pub(super) fn start(fleet: &Path, log: PathBuf) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("could not find this program itself")?;
         let sink = File::create(&log).context("could not make the agent's log")?;
@@ -36,7 +36,7 @@ impl AgentProcess {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(sink)
-            // Ctrl-C in a terminal reaches the whole group, and the demo has to end first.
+            // Ctrl-C in a terminal reaches the whole group, but the demo has to end first.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -44,12 +44,12 @@ impl AgentProcess {
         Ok(Self { child, log })
     }
 
-    /// Its process id, while it runs.
+    /// Returns its process id while it runs.
     pub(super) fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Waits until it ends by itself, which it never should.
+    /// Waits until it ends by itself, which is always an error.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -63,7 +63,7 @@ impl AgentProcess {
     /// Asks it to end (SIGTERM), and waits.
     ///
     /// # Errors
-    /// Where it takes too long, or ends with anything but 0.
+    /// An error if it takes too long, or if its exit code is not 0.
     pub(super) async fn end(&mut self) -> anyhow::Result<()> {
         let Some(id) = self.child.id() else { bail!(self.ended().await) };
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw).context("no process id")?;
@@ -76,7 +76,7 @@ impl AgentProcess {
         Ok(())
     }
 
-    /// The end of the agent, with its last words.
+    /// Returns the error for an agent that ended, with the last lines of its log.
     fn blame(&self, status: ExitStatus) -> anyhow::Error {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);

@@ -1,8 +1,8 @@
-//! The demo's own MQTT 3.1.1 broker: what the modems publish reaches who subscribed to it.
+//! The demo's own MQTT 3.1.1 broker.
 //!
-//! One task owns subscriptions and retained messages; each client has a task of its own
-//! ([`api::client`]) that talks to it. It is for the demo only: it keeps no sessions and no wills, asks
-//! for no password, and grants subscriptions QoS 1 at most, as §3.9.3 allows.
+//! One task owns subscriptions and retained messages. Each client has its own task
+//! ([`api::client`]) that talks to that task. The broker is for the demo only: it has no sessions,
+//! wills or passwords, and grants at most QoS 1, as §3.9.3 allows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -18,34 +18,36 @@ use tokio::task::JoinSet;
 use super::client;
 use fleet::topic_matches;
 
-/// What clients may tell ahead. When it is full they wait, and so do those who write to them.
+/// The most notes that wait for the broker. When the channel is full, the clients' tasks wait, and
+/// so do their peers.
 const NOTES: usize = 64;
 
-/// More clients than the demo and a few curious people need.
+/// The most clients: more than the demo and a few curious users need.
 const CLIENTS: usize = 64;
 
-/// More topics with a retained message than the demo has; beyond it none is kept.
+/// The most topics with a retained message: more than the demo has. Beyond it no message is
+/// retained.
 const RETAINED: usize = 256;
 
-/// Before the next `accept` after one that failed, which without a pause may fail as fast as it is called.
+/// The wait after a failed `accept`, since the next one may fail at once as well.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// What a client's task tells the broker.
+/// A message from a client's task to the broker.
 #[derive(Debug)]
 pub(super) enum Note {
-    /// A client signed in. Who has this id already is thrown out (§3.1.4).
+    /// A client connected. An earlier client with this id is disconnected (§3.1.4).
     Opened { connection: u64, id: String, outbox: mpsc::Sender<Publish> },
-    /// It subscribed, with what was granted.
+    /// It subscribed, with the granted QoS.
     Subscribed { connection: u64, filters: Vec<(String, QoS)> },
     /// It unsubscribed.
     Unsubscribed { connection: u64, filters: Vec<String> },
     /// It published.
     Published(Publish),
-    /// Its connection is over.
+    /// Its connection ended.
     Closed { connection: u64 },
 }
 
-/// A broker that listens and does not yet serve.
+/// A broker that listens but does not serve yet.
 pub(super) struct Broker {
     listener: TcpListener,
     address: SocketAddr,
@@ -55,14 +57,14 @@ impl Broker {
     /// Listens on a free port of the loopback.
     ///
     /// # Errors
-    /// The system's words.
+    /// The system's error.
     pub(super) async fn bind() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }
 
-    /// Where it listens.
+    /// Returns its address.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -76,7 +78,7 @@ impl Broker {
         let (mut hub, mut clients) = (Hub::default(), JoinSet::new());
         for connection in 0.. {
             // All three arms are cancel safe: a connection, a note or an end that is not taken now
-            // is taken the next time.
+            // stays for the next turn.
             let stream = loop {
                 tokio::select! {
                     accepted = self.listener.accept(), if clients.len() < CLIENTS => break accepted,
@@ -96,11 +98,11 @@ impl Broker {
 
 async fn serve(stream: TcpStream, connection: u64, notes: mpsc::Sender<Note>) {
     client::serve(stream, connection, &notes).await;
-    // It fails only where the broker is gone, and with it what would have to be cleared.
+    // It fails only if the broker is gone, and then there is no state to clear.
     drop(notes.send(Note::Closed { connection }).await);
 }
 
-/// Who wants what.
+/// The broker's state: clients with their subscriptions, and retained messages.
 #[derive(Default)]
 struct Hub {
     clients: HashMap<u64, Client>,
@@ -114,13 +116,14 @@ struct Client {
 }
 
 impl Client {
-    /// The best QoS of the subscriptions that match; `None` where none does.
+    /// Returns the best QoS of the matching subscriptions; `None` if none matches.
     fn wants(&self, topic: &str) -> Option<QoS> {
         let matching = self.filters.iter().filter(|(filter, _)| topic_matches(filter, topic));
         matching.map(|(_, qos)| *qos).reduce(|best, qos| if qos > best { qos } else { best })
     }
 
-    /// Hands a message over; `false` where the client is gone, or so far behind that it has to go.
+    /// Passes a message on. Returns false if the client is gone, or so far behind that it must be
+    /// dropped.
     fn hand(&self, message: &Publish, granted: QoS) -> bool {
         let mut message = message.clone();
         message.qos = if granted < message.qos { granted } else { message.qos };
@@ -132,7 +135,7 @@ impl Hub {
     fn take(&mut self, note: Note) {
         match note {
             Note::Opened { connection, id, outbox } => {
-                // Without its outbox the connection's task ends.
+                // The connection's task ends when its outbox is dropped.
                 self.clients.retain(|_, client| client.id != id);
                 self.clients.insert(connection, Client { id, outbox, filters: Vec::new() });
             }
@@ -155,7 +158,8 @@ impl Hub {
             client.filters.retain(|(known, _)| *known != filter);
             for (topic, message) in &self.retained {
                 if topic_matches(&filter, topic) {
-                    // One that is too far behind at its first message is found out at the next.
+                    // If the client is too far behind at its first message, the next message shows
+                    // it.
                     let _ = client.hand(message, qos);
                 }
             }
@@ -167,7 +171,7 @@ impl Hub {
         if message.retain {
             self.retain(&message);
         }
-        // §3.3.1.3: only what a new subscription finds is marked as retained.
+        // §3.3.1.3: only a message for a new subscription is marked as retained.
         message.retain = false;
         self.clients.retain(|_, client| {
             client.wants(&message.topic).is_none_or(|granted| client.hand(&message, granted))

@@ -1,4 +1,4 @@
-//! One client of the demo's broker: its packets in and out, its acknowledgements, its keep-alive.
+//! A client of the demo's broker: packets, acknowledgements and keep-alive.
 
 use std::collections::HashSet;
 use std::io;
@@ -18,29 +18,29 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::broker::Note;
 use fleet::{check_filter, check_name};
 
-/// Messages that wait for a client. One that falls further behind is thrown out: it shall not stop the
-/// others, and silence would look like loss.
+/// The most messages that wait for a client. A client that falls further behind is disconnected: it
+/// must not block the others, and dropped messages would look like loss.
 const OUTBOX: usize = 1_024;
 
-/// Messages on their way to a client without its acknowledgement.
+/// The most messages to a client without its acknowledgement.
 const IN_FLIGHT: usize = 64;
 
 /// The largest packet in bytes: a payload, a topic, and room to spare.
 const MAX_PACKET: usize = 64 * 1024;
 
-/// Subscriptions of a client.
+/// The most subscriptions of a client.
 const MAX_FILTERS: usize = 32;
 
-/// From the connection to its CONNECT.
+/// The time limit from the connection to its CONNECT.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long a client may leave what is written to it unread.
+/// The time limit for which a client may leave data unread.
 const WRITE: Duration = Duration::from_secs(10);
 
-/// Instead of a keep-alive of 0, which is none.
+/// The time in place of a keep-alive of 0, which means none.
 const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The connection is over, by whatever fault. Nobody asks whose: the socket closes.
+/// The connection has ended, for any reason: the socket is closed in every case.
 struct Over;
 
 impl From<io::Error> for Over {
@@ -61,7 +61,7 @@ impl From<tokio::time::error::Elapsed> for Over {
     }
 }
 
-/// Serves a client until it leaves, breaks the protocol, falls silent, or is thrown out.
+/// Serves a client until it leaves, breaks the protocol, falls silent, or is disconnected.
 ///
 /// # Cancel safety
 /// Dropping it closes the connection.
@@ -88,9 +88,10 @@ struct Connection<'a> {
     notes: &'a mpsc::Sender<Note>,
     inbound: BytesMut,
     outbound: BytesMut,
-    /// How many subscriptions were granted.
+    /// The number of granted subscriptions.
     filters: usize,
-    /// QoS 2 messages that were taken and not yet released: a second copy is none (§4.3.3).
+    /// QoS 2 messages that were received and not yet released: another copy is not a new message
+    /// (§4.3.3).
     unreleased: HashSet<u16>,
     /// Messages to the client without its acknowledgement.
     in_flight: HashSet<u16>,
@@ -119,7 +120,7 @@ impl Connection<'_> {
             }
             self.flush().await?;
             let room = self.in_flight.len() < IN_FLIGHT;
-            // Both arms are cancel safe: what is not read or taken now is there the next time.
+            // Both arms are cancel safe: data that is not taken now stays for the next turn.
             let message = tokio::select! {
                 read = timeout_at(heard + silence, self.stream.read_buf(&mut self.inbound)) => {
                     if read?? == 0 {
@@ -136,7 +137,7 @@ impl Connection<'_> {
         }
     }
 
-    /// The first packet has to be CONNECT (§3.1).
+    /// Waits for CONNECT, which must be the first packet (§3.1).
     async fn connect(&mut self) -> Result<Connect, Over> {
         loop {
             match self.packet()? {
@@ -150,7 +151,7 @@ impl Connection<'_> {
         }
     }
 
-    /// The next whole packet that was read.
+    /// Returns the next whole packet from the bytes read.
     fn packet(&mut self) -> Result<Option<Packet>, Over> {
         match Packet::read(&mut self.inbound, MAX_PACKET) {
             Ok(packet) => Ok(Some(packet)),
@@ -181,7 +182,8 @@ impl Connection<'_> {
         }
     }
 
-    /// The acknowledgement follows once the broker has the message; while it is busy, nothing is read.
+    /// The acknowledgement follows once the broker has the message. While the broker is busy,
+    /// nothing is read.
     async fn published(&mut self, message: Publish) -> Result<(), Over> {
         if check_name(&message.topic).is_err() {
             return Err(Over);
@@ -221,12 +223,13 @@ impl Connection<'_> {
         self.tell(Note::Subscribed { connection: self.number, filters: granted }).await
     }
 
-    /// Puts a message to the client behind what is to be written.
+    /// Appends a message to the bytes to write.
     fn send(&mut self, mut message: Publish) -> Result<(), Over> {
         message.dup = false;
         message.pkid = 0;
         if message.qos != QoS::AtMostOnce {
-            // Zero is no id, and far fewer are in flight than there are ids: the search ends.
+            // Zero is not an id, and far fewer messages are in flight than there are ids: the
+            // search ends.
             loop {
                 self.last_id = self.last_id.checked_add(1).unwrap_or(1);
                 if self.in_flight.insert(self.last_id) {

@@ -1,4 +1,4 @@
-//! The demo's applications: three sensors and a few samples of what else a message may be.
+//! The demo's applications: three sensors, and samples of other kinds of messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,19 +15,19 @@ use super::news::News;
 use super::tally::Print;
 use api::client::{Call, Client, Target, TargetError};
 
-/// How often each sensor speaks.
+/// The interval of each sensor.
 const TELEMETRY: Duration = Duration::from_millis(200);
 
-/// How often there is a sample.
+/// The interval of samples.
 const SAMPLE: Duration = Duration::from_millis(1_700);
 
 /// The largest payload that a modem takes, in bytes.
 const LARGEST: usize = 10_240;
 
-/// Sensors: one for each modem that may be the first to carry its messages.
+/// The number of sensors: one for each modem that is the first choice of a route.
 const SENSORS: u64 = 3;
 
-/// Who hands messages in.
+/// The publisher of the messages.
 #[derive(Clone)]
 pub(super) struct Source {
     agent: Target,
@@ -37,16 +37,16 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Hands in at this agent until `stop`.
+    /// Publishes through this agent until `stop`.
     pub(super) fn new(agent: Target, news: mpsc::Sender<News>, stop: CancellationToken) -> Self {
         Self { agent, news, stop, numbers: Arc::default() }
     }
 
-    /// Starts the applications, each with a connection of its own. They end after the message under way
-    /// once they are told to stop.
+    /// Starts the applications, each with its own connection. After `stop` each ends once its
+    /// current message is answered.
     ///
     /// # Errors
-    /// [`TargetError`] where there can be no such agent.
+    /// [`TargetError`] if such an agent cannot exist.
     pub(super) fn start(&self, tasks: &mut JoinSet<()>) -> Result<(), TargetError> {
         for sensor in 0..SENSORS {
             let (source, client) = (self.clone(), self.agent.client()?);
@@ -75,12 +75,12 @@ impl Source {
             Ok(_) => News::Accepted { number, print, at: Instant::now() },
             Err(error) => News::Refused(format!("{topic}: {}", modem::session::Chain(&error))),
         };
-        // It fails only where nobody keeps the books any more.
+        // It fails only if the receiver is gone, when the demo ends.
         drop(self.news.send(news).await);
     }
 }
 
-/// A message as an application hands it in.
+/// A message to publish.
 #[derive(Debug)]
 struct Message {
     topic: String,
@@ -89,12 +89,12 @@ struct Message {
     payload: Vec<u8>,
 }
 
-/// Each payload begins with its number: [`number`] finds it there.
+/// Returns a payload that begins with its number, for [`number`].
 fn numbered(number: u64, rest: &str) -> String {
     format!("{{\"n\":{number}{rest}}}")
 }
 
-/// The number in a payload that [`numbered`] made.
+/// Returns the number in a payload that [`numbered`] made.
 pub(super) fn number(payload: &[u8]) -> Option<u64> {
     let digits = payload.strip_prefix(b"{\"n\":")?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
@@ -111,7 +111,7 @@ fn telemetry(sensor: u64, number: u64) -> Message {
     }
 }
 
-/// By turns a retained message, one of QoS 2, and the largest there is, with every byte in it.
+/// Returns a retained message, one of QoS 2, or the largest payload with every byte value in it.
 fn sample(number: u64) -> Message {
     let text = |what: &str| numbered(number, &format!(",\"sample\":\"{what}\"")).into_bytes();
     let (topic, qos, retain, payload) = match fastrand::u8(..3) {

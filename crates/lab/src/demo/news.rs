@@ -1,41 +1,41 @@
-//! What the parts of the demo tell the one that keeps the books.
+//! Events from the demo's parts to the task that counts.
 
 use tokio::time::Instant;
 
 use super::reading::Reading;
 use super::tally::Print;
 
-/// How many pieces of news may wait. When it is full their senders wait too: sensors send later, and the
-/// subscriber reads later.
+/// The most events that wait. When the channel is full, the senders wait: sensors publish later,
+/// and the subscriber reads later.
 pub(super) const DEPTH: usize = 1_024;
 
-/// A piece of news.
+/// An event.
 #[derive(Debug)]
 pub(super) enum News {
-    /// The subscriber will get what is published from now on.
+    /// The subscriber receives all messages from now on.
     Subscribed,
     /// The agent answered 202.
     Accepted {
         /// The message's number.
         number: u64,
-        /// What to know it by.
+        /// Its digest.
         print: Print,
-        /// When.
+        /// The time of the answer.
         at: Instant,
     },
-    /// The agent did not take a message, for this reason.
+    /// The agent refused a message, for this reason.
     Refused(String),
     /// The subscriber got a message.
     Arrived {
         /// The number in its payload.
         number: u64,
-        /// What it is known by.
+        /// Its digest.
         print: Print,
-        /// When.
+        /// The time of its arrival.
         at: Instant,
     },
-    /// What the agent says of itself.
+    /// The agent's state.
     Read(Reading),
-    /// Something was done to a modem.
+    /// A fault began or ended.
     Done(String),
 }

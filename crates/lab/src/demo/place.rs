@@ -1,4 +1,4 @@
-//! Where the demo lives: a folder of its own, and the fleet file in it.
+//! The demo's own folder, and the fleet file in it.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -11,14 +11,14 @@ use serde_json::json;
 /// The modems by name in the fleet file: two SIM7600 and one SIM8200.
 pub(super) const MODEMS: [&str; 3] = ["north", "south", "east"];
 
-/// A folder that only its owner may look into, and that goes with this value.
+/// A folder that only its owner can read. It is removed when this value is dropped.
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes it among the temporary files. A folder that is there already is never taken.
+    /// Creates it among the temporary files. An existing folder is never used.
     ///
     /// # Errors
-    /// The system's words.
+    /// The system's error.
     pub(super) fn new() -> io::Result<Self> {
         let name = format!("modemfleet-demo-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = std::env::temp_dir().join(name);
@@ -26,7 +26,7 @@ impl Folder {
         Ok(Self(path))
     }
 
-    /// A path in it.
+    /// Returns a path in it.
     pub(super) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -34,22 +34,23 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // An agent that was killed a moment ago may still put a file there: once more, then.
+        // An agent that was killed a moment ago may still create a file there, so it is tried
+        // twice.
         if fs::remove_dir_all(&self.0).is_err() {
             let _ = fs::remove_dir_all(&self.0);
         }
     }
 }
 
-/// The fleet file. Each modem is the first choice of one sensor and the reserve of the others, so that
-/// whatever fails has a message on its way.
+/// Returns the fleet file. Each modem is the first choice of one sensor and the reserve of the
+/// others, so that every fault affects messages in flight.
 pub(super) fn fleet(
     folder: &Folder,
     http: SocketAddr,
     broker: SocketAddr,
     ttys: [&Path; 3],
 ) -> String {
-    // JSON is YAML, and quotes whatever a path may hold.
+    // JSON is YAML, and quotes any path.
     let quoted = |path: &Path| json!(path.to_string_lossy()).to_string();
     let mut text = format!(
         "gateway: demo\nhttp: {{ listen: \"{http}\" }}\nqueue: {{ path: {}, max_bytes: 64MiB }}\n\
@@ -63,7 +64,7 @@ pub(super) fn fleet(
         );
     }
     text += "routes:\n";
-    // The first match wins, so what takes all the rest comes last.
+    // The first match wins, so the route for all other topics comes last.
     for first in [1, 2, 0] {
         let order = MODEMS.iter().cycle().skip(first).take(MODEMS.len());
         let to: Vec<String> = order.map(|name| format!("{name}/cloud")).collect();

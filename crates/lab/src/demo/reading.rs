@@ -1,4 +1,4 @@
-//! What the agent says of itself, by the same HTTP as everyone gets it: `/api/v1/modems` and `/metrics`.
+//! The agent's state by its public HTTP API: `/api/v1/modems` and `/metrics`.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::news::News;
 use api::client::{Call, Client, ClientError};
 use api::modems::{Fleet, Modem, Signal};
 
-/// How often it is asked.
+/// The interval of the requests.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// The agent at one moment.
+/// The agent's state at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Reading {
     /// The modems, in file order.
@@ -30,11 +30,11 @@ pub(super) struct Reading {
 pub(super) struct Row {
     /// Its name in the fleet file.
     pub(super) name: String,
-    /// Its model as it says it; empty while it is not known.
+    /// Its model as it reports it; empty while unknown.
     pub(super) model: String,
     /// Its state in the words of the metrics.
     pub(super) state: String,
-    /// Its first signal, such as `lte -85 dBm`; empty while it is not known.
+    /// Its first signal, such as `lte -85 dBm`; empty while unknown.
     pub(super) signal: String,
     /// The phase of its session.
     pub(super) session: String,
@@ -42,15 +42,15 @@ pub(super) struct Row {
     pub(super) acknowledged: u64,
 }
 
-/// Asks again and again, and tells what comes back, until it is dropped. An agent that does not answer
-/// (yet) is no news.
+/// Reads the state at each interval and sends it on, until it is dropped. An agent that does not
+/// answer yet is left out.
 pub(super) async fn watch(mut client: Client, news: mpsc::Sender<News>) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         if let Ok(Some(reading)) = read(&mut client).await {
-            // It fails only where nobody keeps the books any more.
+            // It fails only if the receiver is gone, when the demo ends.
             drop(news.send(News::Read(reading)).await);
         }
     }
@@ -62,7 +62,7 @@ async fn read(client: &mut Client) -> Result<Option<Reading>, ClientError> {
     Ok(reading(&modems, &metrics))
 }
 
-/// `None` where it is not what an agent answers, or not yet.
+/// Returns `None` if the answers are incomplete or not an agent's.
 fn reading(modems: &str, metrics: &str) -> Option<Reading> {
     let Fleet { modems, .. } = serde_json::from_str::<Fleet>(modems).ok()?;
     let of = |family: &str, modem: &str, result: &str| {
@@ -92,8 +92,8 @@ fn signal(signal: &Signal) -> Option<String> {
     Some(format!("{} {dbm:.0} dBm", signal.rat))
 }
 
-/// The sum of a family's whole-numbered samples that have all these labels. Values of the fleet file
-/// that the demo itself wrote hold nothing that would need unescaping.
+/// Returns the sum of a family's integer samples with all these labels. Label values come from the
+/// demo's own fleet file, so none needs unescaping.
 fn sum(metrics: &str, family: &str, labels: &[(&str, &str)]) -> u64 {
     let labels: Vec<String> =
         labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();

@@ -1,4 +1,4 @@
-//! What the demo shows: a table that is redrawn in place on a terminal, plain lines elsewhere.
+//! The demo's output: a table that is redrawn on a terminal, plain lines otherwise.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -8,45 +8,45 @@ use super::reading::{Reading, Row};
 use super::tally::Tally;
 use fleet::printable::printable;
 
-/// How many events stand under the table.
+/// The number of events under the table.
 const EVENTS: usize = 10;
 
-/// How often there is a line on how it goes, where there is no table.
+/// The interval of progress lines if there is no table.
 const PLAIN: Duration = Duration::from_secs(5);
 
-/// A terminal that does not tell its size, in columns and rows.
+/// The size of a terminal that does not report it, in columns and rows.
 const USUAL: (usize, usize) = (80, 24);
 
-/// Standard output, as a terminal or as whatever else it is.
+/// Standard output: a terminal, a file or a pipe.
 pub(super) struct Screen {
     terminal: bool,
-    /// Lines of the table that stand above the cursor.
+    /// The number of the table's lines above the cursor.
     drawn: usize,
     events: VecDeque<String>,
-    /// When the next plain line is due.
+    /// The time of the next progress line.
     due: Duration,
 }
 
 impl Screen {
-    /// Standard output.
+    /// Returns the screen on standard output.
     pub(super) fn new() -> Self {
         let terminal = io::stdout().is_terminal();
         Self { terminal, drawn: 0, events: VecDeque::new(), due: PLAIN }
     }
 
-    /// Prints lines that stay. A table drawn before stays above them.
+    /// Prints lines that stay. An earlier table stays above them.
     ///
     /// # Errors
-    /// The system's words.
+    /// The system's error.
     pub(super) fn print(&mut self, text: &str) -> io::Result<()> {
         self.drawn = 0;
         writeln!(io::stdout(), "{text}")
     }
 
-    /// Tells of an event, so long after the start.
+    /// Prints an event with the time since the start.
     ///
     /// # Errors
-    /// The system's words.
+    /// The system's error.
     pub(super) fn event(&mut self, since: Duration, text: &str) -> io::Result<()> {
         let line = format!("{:7.1} s  {text}", since.as_secs_f64());
         if !self.terminal {
@@ -59,10 +59,10 @@ impl Screen {
         Ok(())
     }
 
-    /// Shows how it stands: at once in the table, now and then as a line.
+    /// Shows the present figures: at once in the table, or at an interval as a line.
     ///
     /// # Errors
-    /// The system's words.
+    /// The system's error.
     pub(super) fn show(
         &mut self,
         since: Duration,
@@ -88,16 +88,16 @@ impl Screen {
             vec![String::new(), format!("{} s  {}", since.as_secs(), counts(tally, reading))];
         lines.extend(table(&reading.modems));
         lines.push(String::new());
-        // A table that is taller than the terminal could not be drawn over.
+        // A table taller than the terminal could not be redrawn.
         let room = rows.saturating_sub(lines.len() + 1);
         lines.extend(self.events.iter().skip(self.events.len().saturating_sub(room)).cloned());
         let mut out = String::new();
         if self.drawn > 0 {
-            // Up to where the last table began, and clear from there (ECMA-48 CUU, ED).
+            // Up to the start of the last table, and clear from there (ECMA-48 CUU, ED).
             out += &format!("\x1b[{}A\r\x1b[J", self.drawn);
         }
         for line in &lines {
-            // The last column stays free: some terminals wrap once it is written.
+            // The last column stays free: some terminals wrap when it is written.
             out += &fit(line, columns.saturating_sub(1));
             out.push('\n');
         }
@@ -124,7 +124,7 @@ fn counts(tally: &Tally, reading: &Reading) -> String {
     )
 }
 
-/// The modems, one a line under a headline, in columns as wide as they need to be.
+/// Returns the table of modems: a headline, then one line each, in columns as wide as needed.
 fn table(modems: &[Row]) -> Vec<String> {
     let head = ["MODEM", "MODEL", "STATE", "SIGNAL", "SESSION", "PUBLISHED"].map(str::to_owned);
     let row = |row: &Row| {
@@ -147,7 +147,8 @@ fn table(modems: &[Row]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// Returns what fits on a line. What a modem said might hold anything; what commands a terminal is replaced.
+/// Returns the part of a line that fits. A modem's text may hold anything, so control characters
+/// are replaced.
 fn fit(text: &str, columns: usize) -> String {
     printable(text).chars().take(columns).collect()
 }

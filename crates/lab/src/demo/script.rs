@@ -1,4 +1,4 @@
-//! What happens to the modems in the demo: one is unplugged, another hangs.
+//! The faults of the demo: a modem is unplugged, another one hangs.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep_until};
 use super::news::News;
 use super::place::MODEMS;
 
-/// How long the modem is unplugged.
+/// The time for which the modem is unplugged.
 const UNPLUGGED: Duration = Duration::from_secs(2);
 
-/// How long the other hangs.
+/// The time for which the other modem hangs.
 const HANGING: Duration = Duration::from_secs(5);
 
-/// Something done to a modem.
+/// An action on a modem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Unplug,
@@ -24,7 +24,8 @@ enum Deed {
     Resume,
 }
 
-/// When what is done to which modem (its place in the fleet), from the start of a round of this length.
+/// Returns the actions of a round of this length: the time since its start, the modem's index, the
+/// action.
 fn schedule(round: Duration) -> [(Duration, usize, Deed); 4] {
     let (unplug, hang) = (round / 4, round / 2);
     let mut deeds = [
@@ -33,12 +34,12 @@ fn schedule(round: Duration) -> [(Duration, usize, Deed); 4] {
         (hang, 0, Deed::Hang),
         (hang + HANGING, 0, Deed::Resume),
     ];
-    // In a short round one begins before the other is over.
+    // In a short round one fault begins before the other ends.
     deeds.sort_by_key(|(at, ..)| *at);
     deeds
 }
 
-/// Plays round after round, until it is dropped, or for one round.
+/// Plays round after round until it is dropped, or only one round.
 pub(super) async fn play(
     modems: Vec<Handle>,
     round: Duration,
@@ -56,7 +57,7 @@ pub(super) async fn play(
                 Ok(()) => format!("{name}: {}", words(deed)),
                 Err(error) => format!("{name}: {}", modem::session::Chain(&error)),
             };
-            // It fails only where nobody keeps the books any more.
+            // It fails only if the receiver is gone, when the demo ends.
             drop(news.send(News::Done(words)).await);
         }
         if !again {
@@ -67,7 +68,7 @@ pub(super) async fn play(
     }
 }
 
-/// Puts every modem back in order, whatever was done to it. One that does not run cannot be.
+/// Ends every fault. A modem that does not run cannot be restored.
 pub(super) async fn restore(modems: &[Handle]) {
     for handle in modems {
         for deed in [Deed::Plug, Deed::Resume] {

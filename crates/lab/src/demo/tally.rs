@@ -1,4 +1,4 @@
-//! The demo's books: what was handed in, what arrived, how often and how late.
+//! The demo's count of messages: published, arrived, duplicates and latencies.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many finished messages are remembered, to know a second copy by. A copy follows within the
-/// agent's stall time, and the demo makes some twenty messages a second.
+/// The number of finished messages that are remembered to recognise duplicates. A duplicate follows
+/// within the agent's stall time, and the demo makes some twenty messages a second.
 const REMEMBERED: usize = 20_000;
 
-/// How many latencies are kept: those of the last hour or so.
+/// The number of latencies that are kept: those of the last hour or so.
 const LATENCIES: usize = 100_000;
 
-/// What a message is known by to be whole: a digest of its topic and payload.
+/// A digest of a message's topic and payload, to find damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Print(u64);
 
 impl Print {
-    /// Of a message.
+    /// Returns the digest of a message.
     pub(super) fn of(topic: &str, payload: &[u8]) -> Self {
         let mut hasher = DefaultHasher::new();
         (topic, payload).hash(&mut hasher);
@@ -26,7 +26,7 @@ impl Print {
     }
 }
 
-/// One message: what is known from both ends, in whichever order it came.
+/// A message as seen from both ends, in any order.
 #[derive(Debug, Default)]
 struct Entry {
     accepted: Option<(Instant, Print)>,
@@ -41,25 +41,25 @@ pub(super) struct Tally {
     latencies: VecDeque<Duration>,
     /// Messages that the agent answered with 202.
     pub(super) handed_in: u64,
-    /// Messages that the agent did not take.
+    /// Messages that the agent refused.
     pub(super) refused: u64,
     /// Messages that arrived, each counted once.
     pub(super) received: u64,
     /// Further copies of messages that had arrived.
     pub(super) duplicates: u64,
-    /// Messages that arrived other than they were handed in.
+    /// Messages that arrived with another topic or payload.
     pub(super) damaged: u64,
 }
 
 impl Tally {
-    /// The agent answered 202.
+    /// Counts an answer 202 of the agent.
     pub(super) fn accepted(&mut self, number: u64, print: Print, at: Instant) {
         self.handed_in += 1;
         self.open.entry(number).or_default().accepted = Some((at, print));
         self.settle(number);
     }
 
-    /// A message reached the subscriber; `number` is what its payload says.
+    /// Counts a message that reached the subscriber; `number` is from its payload.
     pub(super) fn arrived(&mut self, number: u64, print: Print, at: Instant) {
         if self.finished.contains(&number) {
             self.duplicates += 1;
@@ -75,7 +75,7 @@ impl Tally {
         self.settle(number);
     }
 
-    /// Closes the entry of a message that both ends know.
+    /// Closes the entry of a message that was both accepted and received.
     fn settle(&mut self, number: u64) {
         let Some(Entry { accepted: Some(handed), arrived: Some(got) }) = self.open.get(&number)
         else {
@@ -84,7 +84,7 @@ impl Tally {
         if handed.1 != got.1 {
             self.damaged += 1;
         }
-        // It may be there before the answer is: that took no time.
+        // It may arrive before the answer: that counts as no time.
         if self.latencies.len() == LATENCIES {
             self.latencies.pop_front();
         }
@@ -96,12 +96,13 @@ impl Tally {
         self.open.remove(&number);
     }
 
-    /// Messages that the agent has answered for and that did not arrive yet.
+    /// Returns the number of messages that the agent accepted and that have not arrived.
     pub(super) fn missing(&self) -> usize {
         self.open.values().filter(|entry| entry.accepted.is_some()).count()
     }
 
-    /// The latency that this part (in thousandths) of the messages did not exceed, by nearest rank.
+    /// Returns the latency that this part (in thousandths) of the messages did not exceed, by
+    /// nearest rank.
     pub(super) fn latency(&self, per_mille: usize) -> Option<Duration> {
         let mut sorted: Vec<_> = self.latencies.iter().copied().collect();
         sorted.sort_unstable();

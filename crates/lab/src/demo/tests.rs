@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::broker::Broker;
 
-/// A client that sends exactly what it is told to.
+/// A client that sends exactly the given packets.
 struct Peer {
     stream: TcpStream,
     bytes: BytesMut,
@@ -24,7 +24,7 @@ impl Peer {
         self.stream.write_all(&bytes).await.unwrap();
     }
 
-    /// The next packet; `None` where the broker has closed.
+    /// Returns the next packet; `None` if the broker closed the connection.
     async fn next(&mut self) -> Option<Packet> {
         loop {
             match Packet::read(&mut self.bytes, usize::MAX) {
@@ -135,7 +135,7 @@ async fn who_does_not_acknowledge_gets_no_more_until_he_does() {
     for _ in 0..64 {
         to.message().await;
     }
-    // The answer to a later question overtakes the message that is held back.
+    // The answer to a later request overtakes the message that is held back.
     to.send(Packet::PingReq).await;
     assert_eq!(to.next().await, Some(Packet::PingResp));
     to.send(Packet::PubAck(PubAck::new(1))).await;
@@ -170,7 +170,7 @@ async fn who_breaks_the_protocol_is_cut_off_and_nobody_else() {
         bad.send(packet.clone()).await;
         assert_eq!(bad.next().await, None, "{packet:?}");
     }
-    // The last reads as an acknowledgement of 69 bytes: there have to be as many.
+    // The last input reads as an acknowledgement of 69 bytes, so that many must follow.
     let http = format!("GET / HTTP/1.1\r\n{}", "x".repeat(69));
     for bytes in [&b"\x10\xff\xff\xff\xff\xff"[..], b"\xc0\x00", b"\x00\x00", http.as_bytes()] {
         let mut bad = served.raw().await;

@@ -17,7 +17,7 @@ const EXAMPLES: &str = "Examples:
 What only reads is sent; what could harm, or disturb the agent's sessions, needs `--dangerous`.
 Exit codes: 0 all did, 1 one failed, 2 wrong usage, or refused, 3 no agent runs.";
 
-/// Sends AT commands to a modem and shows what it answers.
+/// Sends AT commands to a modem and shows the answers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -45,7 +45,7 @@ pub struct Args {
     /// The speed of a tty that is no USB modem's.
     #[arg(long, value_name = "BAUD", default_value_t = 115_200)]
     pub(super) baud: u32,
-    /// Where the agent is.
+    /// The address of the agent.
     #[command(flatten)]
     pub(super) target: Target,
 }

@@ -1,4 +1,4 @@
-//! A conversation: commands out; answers, what they mean, and URCs onto the terminal.
+//! A conversation with a modem: it sends commands and prints answers, their meaning, and URCs.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::explain;
 use fleet::printable::complain;
 use fleet::printable::printable;
 
-/// Data beyond so many bytes is shown in part.
+/// The most bytes of data that are shown in full.
 const SHOWN_DATA: usize = 512;
 
-/// Whether all commands did what they say.
+/// The result of a conversation: good if every command succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Good,
@@ -48,19 +48,19 @@ impl<'a> Console<'a> {
         Self { client, urcs, interrupt, timeout, dangerous, plugins }
     }
 
-    /// A wish as the options say.
+    /// Returns a command with the options' timeout and permission.
     pub(super) fn wish(&self, line: &str, data: Option<Zeroizing<Vec<u8>>>) -> Wish {
         let line = Zeroizing::new(line.to_owned());
         Wish { line, data, timeout: self.timeout, dangerous: self.dangerous }
     }
 
-    /// Sends a command, shows what came meanwhile and what came of it. Ctrl-C gives it up: who has the
-    /// port withdraws it, or finishes it in the modem's interest.
+    /// Sends a command, and prints the URCs meanwhile and then the outcome. Ctrl-C gives the
+    /// command up: the task that has the port withdraws it, or finishes it for the modem's sake.
     pub(super) async fn say(&mut self, wish: Wish) -> Result<Verdict, AtError> {
         let outcome = {
             let mut saying = std::pin::pin!(self.client.say(wish));
             loop {
-                // All arms are cancel safe or asked again, and none awaits in its body.
+                // All arms are cancel safe or polled again, and none awaits in its body.
                 tokio::select! {
                     outcome = &mut saying => break outcome?,
                     said = self.urcs.next() => show(&said)?,
@@ -78,7 +78,7 @@ impl<'a> Console<'a> {
         self.show(&outcome)
     }
 
-    /// Shows for so long what the modem says, or until Ctrl-C.
+    /// Prints the modem's URCs for this time, or until Ctrl-C.
     pub(super) async fn listen(&mut self, time: Duration) -> Result<(), AtError> {
         let until = Instant::now() + time;
         loop {
@@ -112,7 +112,7 @@ impl<'a> Console<'a> {
     }
 }
 
-/// Shows what the modem said, marked as transcripts mark it.
+/// Prints a URC, marked as in transcripts.
 fn show(said: &Said) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for line in lines(said) {
@@ -121,7 +121,7 @@ fn show(said: &Said) -> io::Result<()> {
     out.flush()
 }
 
-/// What the modem said, for a terminal.
+/// Returns the lines that show a URC on a terminal.
 pub(super) fn lines(said: &Said) -> Vec<String> {
     match said {
         Said::Urc(Heard { line, data: None }) => vec![format!("! {}", printable(line))],

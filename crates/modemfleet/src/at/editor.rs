@@ -1,4 +1,4 @@
-//! The line editor, its history, and what is printed above the line while somebody types.
+//! The line editor with its history, and output above the line that is being typed.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -12,26 +12,26 @@ use tokio::sync::mpsc;
 
 use super::error::AtError;
 
-/// Lines that a history keeps.
+/// The most lines of a history.
 const KEPT: usize = 1_000;
 
-/// Lines that wait to be printed; a terminal that is slower misses some.
+/// The most lines that wait for the terminal; a slow terminal misses further lines.
 const WAITING: usize = 1_024;
 
-/// After Esc, how long another key may follow that would make it a sequence, in milliseconds.
+/// The time after Esc in which a further key makes a sequence, in milliseconds.
 const ESCAPE: u16 = 50;
 
 type Lines = Editor<(), FileHistory>;
 
-/// A terminal on which somebody types.
+/// A terminal with a line editor.
 pub(super) struct Terminal {
-    /// Lent to a thread while a line is read.
+    /// Moved to a thread while a line is read.
     lines: Option<Lines>,
     history: Option<PathBuf>,
     above: Above,
 }
 
-/// What is printed above the line that is being typed.
+/// The output above the line that is being typed.
 #[derive(Clone)]
 pub(super) struct Above(mpsc::Sender<String>);
 
@@ -41,7 +41,7 @@ impl Above {
     }
 }
 
-/// What somebody did at a prompt.
+/// The operator's input at a prompt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Typed {
     Line(String),
@@ -57,12 +57,12 @@ impl Terminal {
         let mut lines = Lines::with_config(config)?;
         let history = history();
         if let Some(history) = &history {
-            // There is none at the first time.
+            // The first run has no history file.
             let _ = lines.load_history(history);
         }
         let mut printer = lines.create_external_printer()?;
         let (above, mut waiting) = mpsc::channel::<String>(WAITING);
-        // It may block until the editor takes the line; the thread ends with its sender.
+        // Printing may block until the editor takes the line; the thread ends with its sender.
         drop(tokio::task::spawn_blocking(move || {
             while let Some(line) = waiting.blocking_recv() {
                 if printer.print(line + "\n").is_err() {
@@ -73,7 +73,7 @@ impl Terminal {
         Ok(Self { lines: Some(lines), history, above: Above(above) })
     }
 
-    /// Where lines are printed while one is being typed.
+    /// Returns the output above the line that is being typed.
     pub(super) fn above_line(&self) -> Above {
         self.above.clone()
     }
@@ -93,14 +93,14 @@ impl Terminal {
         typed_line(typed)
     }
 
-    /// Keeps a line for the next time.
+    /// Adds a line to the history.
     pub(super) fn keep(&mut self, line: &str) {
         if let Some(lines) = &mut self.lines {
             let _ = lines.add_history_entry(line);
         }
     }
 
-    /// Writes the history down. A console without one is a console all the same.
+    /// Saves the history. The console works even if that fails.
     pub(super) fn save(&mut self) {
         if let (Some(lines), Some(history)) = (&mut self.lines, &self.history) {
             if let Some(folder) = history.parent() {
@@ -111,7 +111,7 @@ impl Terminal {
     }
 }
 
-/// Reads what a command asks for, on a line of its own that no history keeps. Esc gives up as well.
+/// Reads the data for a command, with an editor that has no history. Esc gives up as well.
 pub(super) async fn read_data(prompt: String) -> Result<Typed, AtError> {
     let typed = tokio::task::spawn_blocking(move || {
         let config = Builder::new().auto_add_history(false).keyseq_timeout(Some(ESCAPE)).build();
@@ -132,7 +132,7 @@ fn typed_line(typed: Result<String, ReadlineError>) -> Result<Typed, AtError> {
     }
 }
 
-/// Where the history lies (XDG Base Directory Specification).
+/// Returns the path of the history (XDG Base Directory Specification).
 fn history() -> Option<PathBuf> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state"));

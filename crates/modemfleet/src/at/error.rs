@@ -1,4 +1,4 @@
-//! Reasons for which the console ends early.
+//! Errors that end the console early.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use api::client::{ClientError, TargetError};
 use modem::console::Refusal;
 use modem::probe::ProbeError;
 
-/// Why the console ends early.
+/// The reason why the console ends early.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AtError {
     #[error(transparent)]
@@ -15,7 +15,7 @@ pub(super) enum AtError {
     Client(#[from] ClientError),
     #[error("{command}: not sent")]
     Refused {
-        /// As it may be shown.
+        /// The command, with secrets replaced.
         command: String,
         #[source]
         refusal: Refusal,
@@ -30,15 +30,15 @@ pub(super) enum AtError {
     DataOfMany,
     #[error("could not read {from}")]
     Input {
-        /// What was read.
+        /// The source of the input.
         from: String,
         source: io::Error,
     },
     #[error("line {number} of the script asks for {length} bytes, and less follows")]
     ShortScript {
-        /// Counted from 1.
+        /// The line's number, counted from 1.
         number: u64,
-        /// What it announces.
+        /// The length of data that the line announces.
         length: usize,
     },
     #[error("the terminal's line editor failed")]

@@ -12,7 +12,7 @@ use super::console::{Console, Verdict};
 use super::error::AtError;
 use fleet::printable::printable;
 
-/// More than any command line has.
+/// The longest line of a script in bytes, longer than any command line.
 const MAX_LINE: usize = 4 * 1024;
 
 /// Runs the commands of the command line, one after the other, until one fails.
@@ -34,7 +34,7 @@ pub(super) async fn arguments(console: &mut Console<'_>, args: &Args) -> Result<
 fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>, AtError> {
     let failed = |source| AtError::Input { from: path.display().to_string(), source };
     let mut data = Zeroizing::new(Vec::new());
-    // One byte more than there may be, so that too much is refused and not cut.
+    // One byte more than allowed, so that too much data is refused and not cut.
     let most = u64::try_from(MAX_DATA).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path).and_then(|file| file.take(most).read_to_end(&mut data)).map_err(failed)?;
     Ok(data)
@@ -42,8 +42,8 @@ fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>, AtError> {
 
 type Input = BufReader<io::Stdin>;
 
-/// Runs the lines of standard input, until one fails. Blank ones and those that begin with `#` are none;
-/// what a command asks for are the bytes below it, as many as it announces.
+/// Runs the lines of standard input until one fails. Blank lines and lines that begin with `#` are
+/// skipped. If a command announces data, that many bytes below it are its data.
 pub(super) async fn script(console: &mut Console<'_>) -> Result<Verdict, AtError> {
     let mut input = BufReader::new(io::stdin());
     let mut number = 0_u64;
@@ -79,13 +79,13 @@ pub(super) async fn script(console: &mut Console<'_>) -> Result<Verdict, AtError
     }
 }
 
-/// How many lines of a script its data takes.
+/// Returns the number of a script's lines that this data takes.
 fn lines(data: &[u8]) -> u64 {
     let ends = data.iter().filter(|byte| **byte == b'\n').count();
     u64::try_from(ends).unwrap_or(u64::MAX).saturating_add(1)
 }
 
-/// Reads on a thread of its own: whoever writes the script may take their time.
+/// Reads on a thread of its own: the writer of the script may be slow.
 async fn off_the_runtime<T: Send + 'static>(
     mut input: Input,
     read: impl FnOnce(&mut Input) -> io::Result<T> + Send + 'static,
@@ -99,7 +99,8 @@ async fn off_the_runtime<T: Send + 'static>(
     Ok((input, read.map_err(failed)?))
 }
 
-/// The next line; `None` at the end. One that is too long is cut, and no modem will take it.
+/// Returns the next line; `None` at the end. A line that is too long is cut, and no modem accepts
+/// it.
 fn next_line(input: &mut impl BufRead) -> io::Result<Option<Zeroizing<String>>> {
     let most = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
     let mut line = Zeroizing::new(Vec::new());
@@ -111,7 +112,7 @@ fn next_line(input: &mut impl BufRead) -> io::Result<Option<Zeroizing<String>>> 
     Ok(Some(Zeroizing::new(line.to_owned())))
 }
 
-/// So many bytes, and the end of the line after them; `None` where there are fewer.
+/// Returns this many bytes, and skips the end of line after them; `None` if there are fewer.
 fn next_bytes(input: &mut impl BufRead, length: usize) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut data = Zeroizing::new(vec![0; length]);
     match input.read_exact(&mut data) {

@@ -1,4 +1,4 @@
-//! The two ways to a port: the running agent, and a tty of one's own.
+//! The two ways to a port: through the running agent, or directly on a tty.
 
 use std::time::Duration;
 
@@ -16,12 +16,13 @@ use api::messages::Missed;
 
 const PATH: &str = "/api/v1/at";
 
-/// How much longer than the command an agent may take: the command's turn, its prompt, its result.
+/// The time limit of the agent beyond the command itself: for the command's turn, its prompt and
+/// its result.
 const AGENT: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
 
-/// Where commands go.
+/// The path of commands to the modem.
 pub(super) struct AtClient<'a> {
-    /// What is known of them.
+    /// Facts about the commands.
     pub(super) commands: &'a Commands,
     way: Way<'a>,
 }
@@ -41,7 +42,7 @@ impl<'a> AtClient<'a> {
         Self { commands, way: Way::Port(at) }
     }
 
-    /// Whether a line may be sent, before somebody types its data.
+    /// Checks if a line may be sent, before its data is typed.
     pub(super) fn check(&self, line: &str, dangerous: bool) -> Result<(), AtError> {
         let context = match self.way {
             Way::Agent { .. } => ConsoleContext::Shared,
@@ -52,10 +53,10 @@ impl<'a> AtClient<'a> {
         checked.map_err(|refusal| AtError::Refused { command, refusal })
     }
 
-    /// Sends a command, where it may be sent, and gives what came of it.
+    /// Sends a command if it may be sent, and returns its outcome.
     ///
     /// # Cancel safety
-    /// Dropped, the command is withdrawn, or finished by who has the port.
+    /// If the future is dropped, the task that has the port withdraws the command, or finishes it.
     pub(super) async fn say(&mut self, wish: Wish) -> Result<Outcome, AtError> {
         let command = self.commands.shown(&wish.line);
         let refused = |refusal| AtError::Refused { command, refusal };
@@ -65,7 +66,8 @@ impl<'a> AtClient<'a> {
                 Ok(self.commands.run(at, order).await)
             }
             Way::Agent { client, modem } => {
-                // The agent judges as well: it knows better what its sessions rest on.
+                // The agent checks as well, since it knows which commands would disturb its
+                // sessions.
                 drop(self.commands.order(wish.clone(), ConsoleContext::Shared).map_err(refused)?);
                 let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
                 let body = json!(Command {
@@ -84,23 +86,23 @@ impl<'a> AtClient<'a> {
     }
 }
 
-/// What was said before an answer is on its way by another connection: it is waited for so long.
+/// The wait after an answer for URCs that came before it: they arrive on another connection.
 const ON_ITS_WAY: Duration = Duration::from_millis(30);
 
-/// What the modem says unasked.
+/// The source of the modem's URCs.
 pub(super) enum UrcListener {
     Agent(Box<Events>),
     Port(Hearing),
-    /// Nothing comes any more.
+    /// The source has ended.
     Deaf,
 }
 
-/// One thing that the modem said, or that was missed.
+/// A URC, or a note that URCs were missed.
 pub(super) enum Said {
     Urc(Heard),
-    /// So many were missed.
+    /// The number of URCs that were missed.
     Missed(u64),
-    /// Nothing will come any more.
+    /// The source has ended.
     End,
 }
 
@@ -110,7 +112,7 @@ impl UrcListener {
         client.events(&path).await.map(|events| Self::Agent(Box::new(events)))
     }
 
-    /// How long after an answer it may take until what was said before has come.
+    /// Returns the time after an answer in which earlier URCs may still arrive.
     pub(super) fn lag(&self) -> Duration {
         match self {
             Self::Agent(_) => ON_ITS_WAY,
@@ -118,7 +120,7 @@ impl UrcListener {
         }
     }
 
-    /// The next thing said; waits for ever once nothing will come.
+    /// Returns the next URC; waits for ever after the end.
     ///
     /// # Cancel safety
     /// A dropped call takes nothing.

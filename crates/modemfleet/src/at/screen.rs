@@ -9,10 +9,10 @@ use super::error::AtError;
 use fleet::printable::complain;
 use modem::session::Chain;
 
-/// Insists for one line, as the option does for all.
+/// The prefix that permits one line, as the option permits all.
 const INSIST: &str = "--dangerous ";
 
-/// Asks for commands until Ctrl-D. A command that fails ends nothing.
+/// Reads commands until Ctrl-D. A failed command does not end the console.
 pub(super) async fn run(console: &mut Console<'_>, args: &Args) -> Result<Verdict, AtError> {
     let mut terminal = Terminal::new()?;
     complain("Ctrl-D ends; `--dangerous LINE` sends a line whatever it does");
@@ -41,7 +41,7 @@ async fn ask(
             continue;
         }
         let command = typed.strip_prefix(INSIST).map_or(typed, str::trim);
-        // What no log would show, no history keeps.
+        // A command with parts that logs hide is not kept in the history.
         if console.client.commands.shown(command) == command {
             terminal.keep(typed);
         }
@@ -56,7 +56,7 @@ async fn ask(
     }
 }
 
-/// Sends a line, with the data that it asks for.
+/// Sends a line, with its data if it needs any.
 async fn send(console: &mut Console<'_>, command: &str, insists: bool) -> Result<(), AtError> {
     let mut wish = console.wish(command, None);
     wish.dangerous |= insists;
@@ -71,7 +71,7 @@ async fn send(console: &mut Console<'_>, command: &str, insists: bool) -> Result
     console.say(wish).await.map(drop)
 }
 
-/// Reads a line, and prints meanwhile what the modem says.
+/// Reads a line, and prints URCs meanwhile.
 async fn type_line(
     console: &mut Console<'_>,
     terminal: &mut Terminal,
@@ -80,7 +80,7 @@ async fn type_line(
     let above = terminal.above_line();
     let mut reading = std::pin::pin!(terminal.read(prompt));
     loop {
-        // The reading is asked again, the other arm is cancel safe; none awaits in its body.
+        // The read is polled again, the other arm is cancel safe; none awaits in its body.
         tokio::select! {
             typed = &mut reading => return typed,
             said = console.urcs.next() => lines(&said).into_iter().for_each(|line| above.print(line)),
@@ -88,8 +88,8 @@ async fn type_line(
     }
 }
 
-/// What a command asks for; `None` where somebody gave up. The modem is asked once the data is there:
-/// nobody else waits while somebody types.
+/// Reads the data for a command; `None` if the operator gave up. The command is sent only after
+/// that: typing does not block the port.
 async fn data(length: usize) -> Result<Option<Zeroizing<Vec<u8>>>, AtError> {
     loop {
         complain(&format!("{length} bytes of data; Esc or Ctrl-C gives up, and nothing is sent"));

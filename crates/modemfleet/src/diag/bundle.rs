@@ -1,4 +1,4 @@
-//! The bundle: named texts, what is missing and why, and the archive of both.
+//! The bundle: named texts, the missing parts with their reasons, and the archive.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -11,10 +11,11 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use tar::{Builder, Header};
 
-/// The most bytes of one part: its end tells more than its beginning.
+/// The most bytes of one part. A longer text keeps its end, which is more useful than its
+/// beginning.
 const LARGEST: usize = 4 * 1024 * 1024;
 
-/// The most bytes of a name: tar's oldest headers hold a hundred with the folder's.
+/// The most bytes of a name: tar's oldest header has a hundred for the folder and the name.
 const LONGEST_NAME: usize = 60;
 
 /// A bundle under construction.
@@ -36,7 +37,7 @@ impl Bundle {
         Self { made, parts: Vec::new(), missing: Vec::new() }
     }
 
-    /// The folder in the archive, and the file's name without its ending.
+    /// Returns the folder in the archive, which is also the file's name without its ending.
     pub(super) fn name(&self) -> String {
         let time = humantime::format_rfc3339_seconds(self.made).to_string();
         let digits: String = time.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
@@ -53,7 +54,8 @@ impl Bundle {
         self.parts.push(Part { name, from: from.to_owned(), text, cut });
     }
 
-    /// The name, or one like it that no other part has: unpacked, the second would replace the first.
+    /// Returns the name, changed if another part has it: when unpacked, the second would replace
+    /// the first.
     fn distinct(&self, name: String) -> String {
         let is_taken = |name: &String| self.parts.iter().any(|part| part.name == *name);
         if !is_taken(&name) {
@@ -78,7 +80,7 @@ impl Bundle {
         self.missing.push((name.to_owned(), reason));
     }
 
-    /// What could not be had, and why.
+    /// Returns the missing parts, each with its reason.
     pub(super) fn missing(&self) -> impl Iterator<Item = (&str, &str)> {
         self.missing.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
     }
@@ -101,19 +103,19 @@ impl Bundle {
         })
     }
 
-    /// Writes the archive into a new file that only its owner may read.
+    /// Writes the archive into a new file that only its owner can read.
     ///
     /// # Errors
-    /// What the system says; `AlreadyExists` where something stands there.
+    /// The system's error; `AlreadyExists` if the path exists.
     pub(super) fn write_file(&self, path: &Path) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         self.write(file)?.sync_all()
     }
 
-    /// Writes the archive, and gives back what it was written to.
+    /// Writes the archive, and returns the writer.
     ///
     /// # Errors
-    /// What the writer says.
+    /// The writer's error.
     pub(super) fn write<W: Write>(&self, out: W) -> io::Result<W> {
         let mut archive = Builder::new(GzEncoder::new(out, Compression::default()));
         let manifest = format!("{:#}\n", self.manifest());
@@ -133,7 +135,7 @@ impl Bundle {
     }
 }
 
-/// A name that leads nowhere else: a modem's stands in it, which an agent told.
+/// Returns a name that cannot leave the folder: it may hold a modem's name from an agent.
 fn plain(name: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_/.".contains(c) { c } else { '_' };
     name.replace("..", "__").chars().map(safe).take(LONGEST_NAME).collect()

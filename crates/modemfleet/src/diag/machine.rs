@@ -1,7 +1,7 @@
-//! Facts of this machine: kernel, USB, ttys and who has them, udev, services.
+//! Facts of this machine: kernel, USB, ttys and their holders, udev, services.
 //!
-//! Programs are asked for single facts by name, never for all they know: a unit's environment may hold
-//! a secret.
+//! Programs are asked for single facts by name, never for all of them: a unit's environment may
+//! hold a secret.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,13 +16,13 @@ use tokio::time::timeout;
 
 use super::bundle::Bundle;
 
-/// A program that takes longer is left out.
+/// The time limit of a program; after it the program's output is left out.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most that is read of one file.
 const LARGEST: usize = 64 * 1024;
 
-/// What is read whole.
+/// Files that are added whole.
 const FILES: [(&str, &str); 5] = [
     ("kernel", "/proc/version"),
     ("system", "/etc/os-release"),
@@ -31,7 +31,7 @@ const FILES: [(&str, &str); 5] = [
     ("memory", "/proc/meminfo"),
 ];
 
-/// Drivers that have to do with modems, by the beginnings of their names.
+/// Beginnings of the names of modems' drivers.
 const DRIVERS: [&str; 12] = [
     "option",
     "usb_wwan",
@@ -47,11 +47,11 @@ const DRIVERS: [&str; 12] = [
     "pl2303",
 ];
 
-/// Folders of udev's rules.
+/// Folders with udev's rules.
 const RULES: [&str; 4] =
     ["/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
 
-/// Services that have to do with modems: ours, and those that take ports.
+/// Services of this program, and services that take modems' ports.
 const UNITS: [&str; 6] = [
     "modemfleet.service",
     "modemfleet.socket",
@@ -64,7 +64,7 @@ const UNITS: [&str; 6] = [
 const PROPERTIES: &str = "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,\
                           ExecMainStatus,ExecMainStartTimestamp,FragmentPath,DropInPaths,MemoryCurrent,WatchdogUSec";
 
-/// Collects them.
+/// Adds the facts to the bundle.
 pub(super) async fn facts(bundle: &mut Bundle) {
     for (name, path) in FILES {
         match read(Path::new(path)) {
@@ -81,7 +81,7 @@ pub(super) async fn facts(bundle: &mut Bundle) {
     ];
     for (name, from, look) in looks {
         let name = format!("machine/{name}.txt");
-        // Who has a tty takes a walk through /proc.
+        // Finding the holder of a tty needs a walk through /proc.
         match tokio::task::spawn_blocking(look)
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))
@@ -111,7 +111,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(shown).into_owned())
 }
 
-/// What a program says.
+/// Runs a program and returns its output.
 async fn ask(program: &str, args: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).kill_on_drop(true).env("LC_ALL", "C");
@@ -132,7 +132,7 @@ async fn ask(program: &str, args: &[&str]) -> Result<String, String> {
     Err(failed(format!("ended with {}: {}", output.status, text(&output.stderr).trim())))
 }
 
-/// The names in a folder, in order.
+/// Returns the paths in a folder, sorted.
 fn names(folder: &str) -> io::Result<Vec<PathBuf>> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -144,7 +144,7 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A line for each USB device and interface. Serial numbers stay out.
+/// Returns a line for each USB device and interface, without serial numbers.
 fn usb() -> io::Result<String> {
     let mut text = String::new();
     for device in names("/sys/bus/usb/devices")? {
@@ -167,13 +167,13 @@ fn usb() -> io::Result<String> {
         .filter(|(_, fact)| !fact.trim().is_empty())
         .map(|(file, fact)| format!("{file}={:?}", fact.trim()))
         .collect();
-        // Into memory: it does not fail.
+        // Writing into a string does not fail.
         let _ = writeln!(text, "{} {} driver={driver}", name(&device), facts.join(" "));
     }
     Ok(text)
 }
 
-/// A line for each tty that may be a modem's: its rights, and who has it.
+/// Returns a line for each tty that may be a modem's: its permissions and its holder.
 fn ttys() -> io::Result<String> {
     let is_modem = |path: &PathBuf| {
         ["ttyUSB", "ttyACM", "cdc-wdm", "ttyS", "ttyAMA"]
@@ -194,14 +194,14 @@ fn ttys() -> io::Result<String> {
     Ok(text)
 }
 
-/// The modules that have to do with modems.
+/// Returns the loaded kernel modules of modems' drivers.
 fn drivers() -> io::Result<String> {
     let modules = fs::read_to_string("/proc/modules")?;
     let is_one = |line: &&str| DRIVERS.iter().any(|driver| line.starts_with(driver));
     Ok(modules.lines().filter(is_one).fold(String::new(), |all, line| all + line + "\n"))
 }
 
-/// Names of rules that have to do with modems; ours in full.
+/// Returns the names of rules about modems; the rules of this program in full.
 fn rules() -> io::Result<String> {
     let mut text = String::new();
     for rule in RULES.iter().flat_map(|folder| names(folder).unwrap_or_default()) {

@@ -1,4 +1,5 @@
-//! `modemfleet profiles explain`: which entry of the models a modem is, why, and which others lost.
+//! `modemfleet profiles explain`: the entry of the models that fits a modem, the reason, and the
+//! entries that lost.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ const EXAMPLES: &str = "Examples:
 The USB id picks the port, AT+CGMM the entry: the longest beginning wins. A TTY is opened and asked.
 Exit codes: 0 an entry fits, 1 none does, or the modem did not tell, 2 wrong usage or models.";
 
-/// Where a layout is from that no profile speaks to.
+/// The origin of a layout without a profile.
 const WITHOUT_PROFILE: &str = "built in, without a profile";
 
 /// Says which entry of the models a modem is, and why.
@@ -48,31 +49,31 @@ pub struct Args {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Which models there are.
+    /// The models.
     #[command(flatten)]
     models: Folder,
 }
 
-/// What is explained.
+/// The explanation.
 #[derive(Debug, Default, Serialize)]
 struct Explained {
     #[serde(skip_serializing_if = "Option::is_none")]
     tty: Option<PathBuf>,
-    /// The interface that the tty is.
+    /// The USB interface of the tty.
     #[serde(skip_serializing_if = "Option::is_none")]
     interface: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usb_id: Option<String>,
-    /// Layouts of that id, in the order in which they are tried.
+    /// The layouts of that id, in the order in which they are tried.
     layouts: Vec<Layout>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cgmm: Option<String>,
-    /// The entries that fit, the one that wins first.
+    /// The entries that fit, the winner first.
     entries: Vec<Entry>,
-    /// Why the modem did not tell its name.
+    /// The reason why the modem did not report its model.
     #[serde(skip_serializing_if = "Option::is_none")]
     untold: Option<String>,
-    /// What to do where nothing fits.
+    /// The advice if nothing fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     cure: Option<String>,
 }
@@ -85,7 +86,7 @@ struct Layout {
     secondary: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     when: Option<When>,
-    /// Whether it holds for the device as it is plugged in, where that is known.
+    /// True if its condition holds for the plugged-in device; absent if that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     holds: Option<bool>,
     origin: String,
@@ -95,12 +96,12 @@ struct Layout {
 struct Entry {
     model: String,
     profile: &'static str,
-    /// With which beginning it fits.
+    /// The beginning of the name by which it fits.
     beginning: String,
     origin: String,
 }
 
-/// Explains what `args` ask for.
+/// Runs the command.
 pub(super) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let models = match args.models.load(plugins) {
         Ok(models) => models,
@@ -142,7 +143,7 @@ fn refused(error: &ModelsError) -> ExitCode {
 }
 
 impl Explained {
-    /// Asks the modem at a tty, and the system what that tty is.
+    /// Asks the modem at a tty for its model, and the system for the tty's USB interface.
     fn ask(&mut self, tty: PathBuf, models: &Models) -> io::Result<()> {
         if let Ok(Some(UsbTty { usb_id, interface, .. })) = discovery::usb_tty(&tty) {
             (self.usb_id, self.interface) = (Some(usb_id), Some(interface));
@@ -203,7 +204,7 @@ impl Explained {
         self.cure = self.cure(models);
     }
 
-    /// What to do where an id or a name is nobody's.
+    /// Returns the advice if no entry has the id or the name.
     fn cure(&self, models: &Models) -> Option<String> {
         if let Some(cgmm) = self.cgmm.as_ref().filter(|_| self.entries.is_empty()) {
             if let Some(words) = models.catalog.without_profile(cgmm) {
@@ -277,7 +278,7 @@ impl Explained {
     }
 }
 
-/// A name as YAML takes it, whatever is in it.
+/// Returns a name as YAML, quoted if it needs that.
 fn quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
     let name: String = normalised(name).chars().take(64).collect();

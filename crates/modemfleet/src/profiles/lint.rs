@@ -1,4 +1,4 @@
-//! `modemfleet profiles lint`: is something wrong with the models, and what do entries do to one another.
+//! `modemfleet profiles lint`: problems in files of models, and conflicts between entries.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -31,12 +31,12 @@ pub struct Args {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Which models there are.
+    /// The models.
     #[command(flatten)]
     models: Folder,
 }
 
-/// Checks, prints, and makes the verdict an exit code.
+/// Runs the checks, prints the problems and returns the exit code.
 pub(super) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let (models, problems) = match read(args, plugins) {
         Ok(read) => read,

@@ -1,7 +1,7 @@
-//! `modemfleet publish --wait`: follows the messages that were handed in to their end.
+//! `modemfleet publish --wait`: follows published messages to their end.
 //!
-//! The stream of outcomes is opened before the first message is handed in. As soon as the id of a message is
-//! known, its receipt is asked for as well. So no outcome is missed, however early it comes.
+//! The stream of outcomes is opened before the first publish. As soon as the id of a message is
+//! known, its receipt is read too. So no outcome is missed, however early it comes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use api::messages::{By, Receipt, Standing};
 use fleet::printable::complain;
 use fleet::printable::printable;
 
-/// Ids that were handed in and not yet asked for: while they are as many, nothing more is handed in.
+/// The most ids whose receipt was not read yet. When the channel is full, publishing waits.
 pub(super) const HANDED: usize = 64;
 
-/// How long after the stream broke it is opened again, and after each try.
+/// The wait after the stream broke, and after each attempt to open it again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long the last question may take, where one stands that is late.
+/// The time limit for reading the receipt of a late message.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
-/// Late messages that are named; of the others there is the number.
+/// The most late messages that are printed one by one; the others are counted.
 const NAMED: usize = 10;
 
-/// The messages of one call, and what is known of them.
+/// The messages of one call and their states.
 pub(super) struct Watch {
     client: Client,
-    /// The stream of outcomes, where it stands.
+    /// The stream of outcomes, if it is open.
     events: Option<Events>,
-    /// When to open it again, and to ask for receipts meanwhile.
+    /// The time at which the stream is opened again, and receipts are read.
     again: Instant,
-    /// Those without an end, with their line where lines are handed in.
+    /// Messages without an end, with their line's number if lines are published.
     pending: BTreeMap<String, Option<u64>>,
-    /// How many were acknowledged, and how many never will be.
+    /// The number of acknowledged messages, and of messages that never will be.
     acknowledged: u64,
     lost: u64,
 }
@@ -47,18 +47,18 @@ enum Step {
     Again,
 }
 
-/// A message that was handed in.
+/// A published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Handed {
     /// Its id.
     pub(super) id: String,
-    /// Its line, where lines are handed in.
+    /// Its line's number, if lines are published.
     pub(super) line: Option<u64>,
 }
 
 impl Watch {
-    /// Opens the stream of outcomes. Where the agent has no place for one more, receipts are asked for
-    /// each second.
+    /// Opens the stream of outcomes. If the agent allows no further stream, receipts are read each
+    /// second.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -78,11 +78,11 @@ impl Watch {
         })
     }
 
-    /// Follows the messages that come through `handed`, until its other end is gone and each has its end. One
-    /// that will never be acknowledged is named at once.
+    /// Follows the messages from `handed` until its sender is gone and each message has ended. A
+    /// message that will never be acknowledged is printed at once.
     ///
     /// # Cancel safety
-    /// All that is known of the messages is kept: see [`Self::give_up`].
+    /// The state of the messages is kept: see [`Self::give_up`].
     pub(super) async fn follow(&mut self, mut handed: mpsc::Receiver<Handed>) {
         let mut open = true;
         while open || !self.pending.is_empty() {
@@ -106,13 +106,13 @@ impl Watch {
         }
     }
 
-    /// Names those that have no end yet, and where each stands.
+    /// Prints the messages without an end, each with its state.
     pub(super) async fn give_up(&mut self, after: &str) {
         let late: Vec<(String, Option<u64>)> =
             self.pending.iter().take(NAMED).map(|(id, line)| (id.clone(), *line)).collect();
         for (id, line) in &late {
             let receipt = timeout(LAST_WORD, self.receipt(id)).await;
-            // It may have come just now; its time was over before.
+            // It may have been acknowledged just now, but its time was over before.
             let standing = match receipt {
                 Ok(Ok(receipt)) => words(&receipt),
                 _ => "the agent does not say where it stands".to_owned(),
@@ -125,14 +125,14 @@ impl Watch {
         }
     }
 
-    /// How many messages were acknowledged, and how many there are.
+    /// Returns the number of acknowledged messages, and of all messages.
     pub(super) fn tally(&self) -> (u64, u64) {
         let pending = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
         let all = self.acknowledged.saturating_add(self.lost).saturating_add(pending);
         (self.acknowledged, all)
     }
 
-    /// An event of the stream.
+    /// Handles an event of the stream.
     async fn hear(&mut self, event: &Event) {
         match event.name.as_str() {
             "outcome" => {
@@ -141,13 +141,13 @@ impl Watch {
                     self.take(&receipt);
                 }
             }
-            // Some were missed, and ours may be among them.
+            // Events were missed, and may concern these messages.
             "dropped" => self.ask_all().await,
             _ => {}
         }
     }
 
-    /// Opens the stream again, and asks for what came meanwhile, whether or not it opens.
+    /// Opens the stream again, and reads the receipts of all open messages even if that fails.
     async fn renew(&mut self) {
         self.events = open(&self.client).await.ok();
         self.ask_all().await;
@@ -171,7 +171,7 @@ impl Watch {
         }
     }
 
-    /// Asks for a message's receipt. `false` where the agent does not answer.
+    /// Reads a message's receipt. Returns false if the agent does not answer.
     async fn ask(&mut self, id: &str) -> bool {
         match self.receipt(id).await {
             Ok(receipt) => self.take(&receipt),
@@ -192,14 +192,14 @@ impl Watch {
         self.client.read(&call).await
     }
 
-    /// Settles a message, if it is one of ours and this is its end.
+    /// Settles a message if it is pending and the receipt is final.
     fn take(&mut self, receipt: &Receipt) {
         match &receipt.standing {
             Standing::Waiting { .. } | Standing::Given { .. } => {}
             Standing::Acknowledged { .. } => {
                 let Some(line) = self.pending.remove(&receipt.id) else { return };
                 self.acknowledged = self.acknowledged.saturating_add(1);
-                // Of many the number is enough.
+                // With many lines only the number is printed.
                 if line.is_none() {
                     say(&receipt.id, None, &words(receipt));
                 }
@@ -235,7 +235,7 @@ fn say(id: &str, line: Option<u64>, words: &str) {
     }
 }
 
-/// The state of a message, in words for a terminal.
+/// Returns the state of a message in words for a terminal.
 fn words(receipt: &Receipt) -> String {
     let told = match &receipt.standing {
         Standing::Waiting { .. } => "it waits in the queue".to_owned(),
@@ -290,15 +290,16 @@ mod tests {
                 "reason": reason })
     }
 
-    /// An agent whose stream tells these events once a receipt was asked for, and then stays open, or ends; and
-    /// which answers the n-th question for a receipt with the n-th state, and all later ones with the last.
+    /// An agent for tests. Its stream sends these events after the first request for a receipt,
+    /// then stays open or ends. The n-th request for a receipt gets the n-th state, later ones the
+    /// last.
     struct Course {
         told: &'static [(&'static str, &'static str)],
         ends: bool,
         states: &'static [&'static str],
     }
 
-    /// How the one message ends, and how often a receipt was asked for.
+    /// Returns the final tally of one message, and the number of requests for its receipt.
     async fn ends(course: Course) -> ((u64, u64), usize) {
         let Course { told, ends, states } = course;
         let asked = watch::Sender::new(0);

@@ -1,4 +1,4 @@
-//! Reasons for which a command on the queue fails.
+//! Errors of commands on the queue.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use agent::messages::backlog::BacklogError;
 use api::client::{ClientError, TargetError};
 use queue::OpenError;
 
-/// Why it was not done.
+/// The reason why the command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum QueueError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! `modemfleet queue fsck`: looks for damage, and repairs it.
+//! `modemfleet queue fsck`: checks the file for damage, and repairs it.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -51,7 +51,7 @@ fn salvage_json(salvage: &Salvage) -> Value {
     json!({ "saved": salvage.saved, "lost": salvage.lost, "kept": salvage.kept.display().to_string() })
 }
 
-/// What is wrong with the file; damage that stops the check is what it finds.
+/// Returns the problems of the file; damage that stops the check is a problem, not an error.
 fn problems(dir: &Path) -> Result<Vec<String>, QueueError> {
     let damage = |error: &dyn std::error::Error| vec![Chain(error).to_string()];
     let inspector = match Inspector::open(dir) {

@@ -11,7 +11,7 @@ use super::error::QueueError;
 /// Path of the queue in the agent's API.
 pub(super) const API: &str = "/api/v1/queue";
 
-/// Where the queue is.
+/// The place of the queue.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Place {
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub(super) struct Place {
     pub(super) dir: Option<PathBuf>,
 }
 
-/// Whom to ask.
+/// The source to ask.
 pub(super) enum Source {
     /// The running agent, and its figures.
     Live(Box<Client>, Value),
@@ -45,7 +45,7 @@ impl Place {
         }
     }
 
-    /// The queue of the fleet file, where there is one.
+    /// Returns the queue of the fleet file, if there is a fleet file.
     pub(super) fn of_fleet(&self) -> Result<Option<queue::Config>, QueueError> {
         let default = Path::new(DEFAULT_CONFIG);
         let file = self.target.config.as_deref();
@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-/// A folder that holds a queue: a look must not make one.
+/// Checks that the folder holds a queue, since reading must not create one.
 pub(super) fn folder(config: queue::Config) -> Result<queue::Config, QueueError> {
     match config.dir.join("queue.db").exists() {
         true => Ok(queue::Config { check: None, ..config }),

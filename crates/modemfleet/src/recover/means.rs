@@ -1,4 +1,4 @@
-//! The other end: what root does when it is asked to.
+//! The actions that need root.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -15,35 +15,35 @@ use tokio::process::Command;
 use agent::recover::{Answer, PrivilegedAction, UsbPath};
 use fleet::Name;
 
-/// What a script finds in its environment, and nothing else.
+/// The only environment variable of a script.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Mode bits that let somebody else than its owner write a file, or anybody execute it.
+/// Mode bits: write permission for group and others, and execute permission.
 const OTHERS_WRITE: u32 = 0o022;
 const EXECUTE: u32 = 0o111;
 
-/// How often a device is given back, and how long it has in between.
+/// The attempts to authorize a device again, and the pause between two.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Where things lie, and how long a script may take.
+/// Paths, and the time limit of a script.
 #[derive(Debug, Clone)]
 pub(crate) struct Means {
     /// The folder of the power scripts.
     pub(crate) scripts: PathBuf,
-    /// Where the kernel shows its devices: `/sys`.
+    /// The folder of the kernel's devices: `/sys`.
     pub(crate) sysfs: PathBuf,
-    /// Where the nodes of USB devices are: `/dev/bus/usb`.
+    /// The folder of the USB devices' nodes: `/dev/bus/usb`.
     pub(crate) usbfs: PathBuf,
-    /// After this a script is killed, with all that it started.
+    /// The time after which a script is killed, with all its children.
     pub(crate) patience: Duration,
 }
 
 impl Means {
-    /// Does what is asked for, if it may be.
+    /// Runs the action if it is allowed.
     ///
     /// # Cancel safety
-    /// A script that runs is killed; what it started may go on.
+    /// A running script is killed; its children may continue.
     pub(crate) async fn perform(&self, action: &PrivilegedAction) -> Answer {
         match action {
             PrivilegedAction::UsbReset(place) => self.usb_reset(place).await,
@@ -51,9 +51,9 @@ impl Means {
         }
     }
 
-    /// Resets the device's port, which gives it a new address and its drivers anew. Where that is not to
-    /// be had its drivers are taken away and given back (Documentation/usb/authorization.rst of the
-    /// kernel). Only a device with a tty: nobody is to be rid of a disk or a keyboard by this.
+    /// Resets the device's port, which gives the device a new address and loads its drivers again.
+    /// If that fails, its drivers are removed and restored (Documentation/usb/authorization.rst of
+    /// the kernel). Only for a device with a tty, so that no disk or keyboard can be switched off.
     async fn usb_reset(&self, place: &UsbPath) -> Answer {
         let device = self.sysfs.join("bus/usb/devices").join(place.as_str());
         let authorized = device.join("authorized");
@@ -77,7 +77,7 @@ impl Means {
         }
     }
 
-    /// `USBDEVFS_RESET` on the device's node.
+    /// Sends `USBDEVFS_RESET` to the device's node.
     fn reset_port(&self, device: &Path) -> Result<(), String> {
         let number = |name: &str| {
             let path = device.join(name);
@@ -100,7 +100,7 @@ impl Means {
         }
         let mut command = Command::new(&path);
         command.env_clear().env("PATH", PATH).current_dir("/").stdin(Stdio::null());
-        // What it says is for the journal; the socket is not its.
+        // The script's output goes to the journal, not to the socket.
         command.stdout(io::stderr()).process_group(0).kill_on_drop(true);
         let mut child = match command.spawn() {
             Ok(child) => child,
@@ -120,8 +120,8 @@ impl Means {
         }
     }
 
-    /// Whether nobody but its owner, who is root or runs this, can have written a script. Links are not
-    /// followed: where they lead is somebody else's to say.
+    /// Checks that only the owner can have written a script, and that the owner is root or this
+    /// user. Links are not followed: another user may control their targets.
     fn trusted(&self, script: &Path) -> Result<(), String> {
         let own = geteuid().as_raw();
         let look = |path: &Path| match fs::symlink_metadata(path) {
@@ -147,8 +147,8 @@ impl Means {
     }
 }
 
-/// Takes a device's authorization away and gives it back, several times if the kernel does not take it: without it
-/// the device is off, shows no tty, and no later request would be heard.
+/// Removes a device's authorization and restores it, in several attempts if the kernel refuses.
+/// Without authorization the device is off and has no tty, so no later request would be accepted.
 async fn take_and_give_back(
     set: impl Fn(&str) -> io::Result<()>,
     pause: Duration,
@@ -165,12 +165,12 @@ async fn take_and_give_back(
         }
         tries += 1;
         tokio::time::sleep(pause).await;
-        // A device that did not answer counts as authorized, and 1 would change nothing.
+        // A device that did not answer counts as authorized, and writing 1 would change nothing.
         let _ = set("0");
     }
 }
 
-/// Whether an interface of the device has a tty.
+/// Reports whether an interface of the device has a tty.
 fn has_tty(device: &Path, place: &UsbPath) -> bool {
     let interface = format!("{}:", place.as_str());
     let names = |folder: &Path| {
@@ -182,8 +182,9 @@ fn has_tty(device: &Path, place: &UsbPath) -> bool {
     interfaces.into_iter().any(|name| names(&device.join(name)).iter().any(is_tty))
 }
 
-/// Another program than the agent that has a node of the device open, and may be writing its firmware. The agent
-/// looks before it asks, but sees the files of other users only as root does.
+/// Returns another program than the agent that has a node of the device open, and may be writing
+/// its firmware. The agent checks that before its request, but only root can see the files of other
+/// users.
 fn stranger(device: &Path) -> Option<Busy> {
     let nodes = holder::nodes(device);
     let holders = holder::holders(&nodes);
@@ -249,7 +250,7 @@ mod tests {
         place.script("bad", "exit 3", 0o700);
         assert_eq!(place.ask("power good").await, Answer::Done);
         let environment = fs::read_to_string(out).unwrap();
-        // A shell adds PWD and its like; nothing of ours is there.
+        // A shell adds PWD and the like; no variable of this process is there.
         assert!(environment.contains(PATH) && !environment.contains("CARGO"), "{environment}");
         let Answer::Failed(words) = place.ask("power bad").await else { panic!() };
         assert!(words.contains('3'), "{words}");
@@ -331,7 +332,8 @@ mod tests {
         assert_eq!(fs::read_to_string(&authorized).unwrap(), "1\n", "untouched");
         fs::create_dir_all(device.join("1-1.4:1.2/ttyUSB2")).unwrap();
         assert_eq!(place.ask("usb-reset 1-1.4").await, Answer::Done);
-        // There are no nodes here. The kernel takes the words one by one; a plain file keeps the last.
+        // There are no nodes here. The kernel takes the words one by one; a plain file keeps the
+        // last.
         assert_eq!(fs::read_to_string(&authorized).unwrap(), "1");
     }
 }

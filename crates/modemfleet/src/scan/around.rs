@@ -1,4 +1,4 @@
-//! Looking around without an agent: discovery in this process, which asks each modem who it is.
+//! A scan without an agent: discovery in this process, which probes each modem.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use discovery::{self, Search, Sightings};
 use fleet::Secrets;
 use fleet::models::Models;
 
-/// The places where the fleet file looks for modems; none where it cannot be read.
+/// Returns the places of modems in the fleet file; none if it cannot be read.
 pub(super) fn places(target: &Target) -> Vec<String> {
     let default = Path::new(DEFAULT_CONFIG);
     let file = target.config.as_deref().or_else(|| default.exists().then_some(default));
@@ -25,17 +25,17 @@ pub(super) fn places(target: &Target) -> Vec<String> {
     modems.filter_map(|modem| modem.matching.usb_path.clone()).collect()
 }
 
-/// Discovery that runs.
+/// A running discovery.
 pub(crate) struct Around {
     sightings: watch::Receiver<Sightings>,
-    /// Ends it.
+    /// Ends discovery.
     stop: CancellationToken,
-    /// Ends with this value.
+    /// The task of discovery; it is aborted when this value is dropped.
     task: JoinSet<anyhow::Result<()>>,
 }
 
 impl Around {
-    /// Looks, with the fleet file that is named, or is there, to tell whose each modem is.
+    /// Starts discovery with the entries of the fleet file, if it is named or at its default place.
     pub(crate) fn start(target: &Target, models: Models) -> Result<Self, ScanError> {
         let default = Path::new(DEFAULT_CONFIG);
         let file = target.config.as_deref().or_else(|| default.exists().then_some(default));
@@ -58,10 +58,10 @@ impl Around {
         Ok(Self { sightings, stop, task })
     }
 
-    /// All devices, once each was asked.
+    /// Returns all devices after each was probed.
     ///
     /// # Cancel safety
-    /// It goes on looking.
+    /// Discovery continues.
     pub(crate) async fn settled(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
         let settled = self.sightings.wait_for(|seen| seen.is_settled).await;
         let Ok(seen) = settled.map(|seen| seen.devices.clone()) else {
@@ -70,10 +70,10 @@ impl Around {
         Ok(devices::complete(seen.into_iter().map(DeviceReport::from).collect()).await)
     }
 
-    /// All devices, when something changed.
+    /// Returns all devices after a change.
     ///
     /// # Cancel safety
-    /// A change that was seen and not returned is in the next answer.
+    /// A change that was not returned is in the next answer.
     pub(super) async fn next(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
         if self.sightings.changed().await.is_err() {
             return Err(self.ended().await);
@@ -82,13 +82,13 @@ impl Around {
         Ok(devices::complete(seen.into_iter().map(DeviceReport::from).collect()).await)
     }
 
-    /// Ends the search, after which no port is open.
+    /// Ends discovery; after that no port is open.
     pub(crate) async fn end(mut self) {
         self.stop.cancel();
         while self.task.join_next().await.is_some() {}
     }
 
-    /// Why there is nothing more to come.
+    /// Returns the reason why discovery ended.
     async fn ended(&mut self) -> ScanError {
         let why = match self.task.join_next().await {
             Some(Ok(Err(error))) => error,

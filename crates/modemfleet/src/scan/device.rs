@@ -1,4 +1,4 @@
-//! A device in words: its claim, its ports, and remarks.
+//! A device in words: its entry, its ports, and remarks.
 
 use agent::modems::devices::{Claim, DeviceReport};
 use discovery::Role;
@@ -13,7 +13,7 @@ pub(super) fn claim(claim: Claim) -> &'static str {
     }
 }
 
-/// `ttyUSB2 at, ttyUSB3 secondary, ttyUSB0`
+/// Returns ports such as `ttyUSB2 at, ttyUSB3 secondary, ttyUSB0`.
 pub(super) fn ports(device: &DeviceReport) -> String {
     let mut ports: Vec<_> = device.ports.iter().collect();
     ports.sort_by_key(|port| (port.role, port.interface));
@@ -39,7 +39,7 @@ pub(super) fn notes(device: &DeviceReport) -> Vec<String> {
             "came and went {returns} times within ten minutes: look at the supply and the cable"
         ));
     }
-    // What is busy is told as the reason, too.
+    // A busy port is the reason too, and is printed only once.
     let reason = device.reason.clone().filter(|reason| !notes.contains(reason));
     notes.extend(reason);
     notes.iter().map(|note| format!("{}: {}\n", device.usb_path, printable(note))).collect()

@@ -1,14 +1,14 @@
-//! Reasons for which no devices are shown.
+//! Errors of a scan.
 
 use std::io;
 
 use api::client::{ClientError, TargetError};
 use fleet::models::ModelsError;
 
-/// Where the agent tells.
+/// The path of the agent's devices.
 pub(crate) const DEVICES: &str = "/api/v1/devices";
 
-/// Why there is nothing to show.
+/// The reason why there are no devices to show.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScanError {
     #[error(transparent)]

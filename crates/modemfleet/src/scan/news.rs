@@ -1,4 +1,4 @@
-//! What changed between two looks, as lines for people or for programs.
+//! Differences between two scans, as lines for people or for programs.
 
 use std::io::{self, Write};
 use std::time::SystemTime;
@@ -9,29 +9,29 @@ use super::device::{claim, ports};
 use agent::modems::devices::{Claim, DeviceReport};
 use fleet::printable::printable;
 
-/// What was shown last.
+/// The devices that were shown last.
 pub(super) struct News {
     json: bool,
     shown: Vec<DeviceReport>,
 }
 
-/// Something that changed of a device.
+/// A change of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Event {
     /// `added`, `removed` or `changed`.
     kind: &'static str,
-    /// What changed of it, and the words for that.
+    /// The fields that changed, each with its words.
     changes: Vec<(&'static str, String)>,
     device: DeviceReport,
 }
 
 impl News {
-    /// Nothing was shown yet.
+    /// Starts without devices.
     pub(super) fn new(json: bool) -> Self {
         Self { json, shown: Vec::new() }
     }
 
-    /// Prints what differs from what was shown last.
+    /// Prints the differences from the last devices.
     pub(super) fn print(&mut self, devices: Vec<DeviceReport>) -> io::Result<()> {
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let mut out = io::stdout().lock();
@@ -47,7 +47,7 @@ impl News {
     }
 }
 
-/// What happened between two looks, by place.
+/// Returns the differences between two scans, by place.
 fn events(before: &[DeviceReport], now: &[DeviceReport]) -> Vec<Event> {
     let gone = before.iter().filter(|old| !now.iter().any(|new| new.usb_path == old.usb_path));
     let gone = gone.map(|old| Event { kind: "removed", changes: Vec::new(), device: old.clone() });
@@ -75,7 +75,7 @@ fn changes(old: Option<&DeviceReport>, new: &DeviceReport) -> Vec<(&'static str,
         changes.push(("identity", format!("is a {model}, IMEI {imei}{sim}")));
     }
     let whose = |device: &DeviceReport| (device.claim, device.modem.clone());
-    // That nothing is decided at first is no news.
+    // A new device is always undecided at first: that is not printed.
     let is_first = old.is_none() && new.claim == Claim::Undecided;
     if !is_first && old.map(whose) != Some(whose(new)) {
         let name = new.modem.as_deref().unwrap_or(claim(new.claim));

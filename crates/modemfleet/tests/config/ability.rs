@@ -1,8 +1,8 @@
-//! What no modem of the model that the file names can do.
+//! Settings that no modem of the named model supports.
 
 use super::*;
 
-/// A file with a modem that is matched by `matching`, and these sessions.
+/// Returns a file with a modem that is matched by `matching`, and these sessions.
 fn matched(matching: &str, sessions: &str) -> String {
     format!(
         "gateway: gw\nbrokers:\n  lab: {{ url: mqtt://b }}\n  safe: {{ url: mqtts://b, tls: {{ insecure: true }} }}\n  \
@@ -38,7 +38,7 @@ fn what_a_sim7020_cannot_do_is_refused_where_the_file_says_that_it_is_one() {
     ]);
 }
 
-/// A model that is not told may be any, and so may one that is told in part, or is in no list.
+/// If the model is not named, named in part, or in no list, the modem may be of any model.
 #[test]
 fn nothing_is_refused_that_some_modem_that_may_be_meant_can_do() {
     for matching in ["port: /dev/ttyS1", "model: SIM7", "model: sim7600", "model: acme"] {

@@ -23,7 +23,7 @@ fn a_file_of_too_many_values_is_refused_as_a_whole() {
     assert!(problems.to_string().contains("too many values"), "{problems}");
 }
 
-/// `depth` mappings, each in the one before it.
+/// Returns `depth` nested mappings.
 fn staircase(depth: usize) -> String {
     (0..depth).map(|n| format!("{}x-:\n", " ".repeat(n))).collect()
 }
@@ -55,7 +55,7 @@ fn hostile_files_are_refused_in_words() {
         (b"# a\n%FOO bar\n---\na: 1\n".to_vec(), "fleet.yaml:2:1"),
         (b"%FOO bar\n---\na: 1\n".to_vec(), "no directive but"),
         (b"%YAML 1.3\n---\na: 1\n".to_vec(), "no directive but"),
-        // What is in quotes is no comment, and tokens come after it.
+        // Text in quotes is not a comment, and tokens follow it.
         (["x-a: [\"\n  #\",", &"a,".repeat(200_000)].concat().into_bytes(), "too many values"),
         (b"? [a]\n: 1\n".to_vec(), "a single value as a key"),
         (b"a: 1\n---\nb: 2\n".to_vec(), "more than one YAML document"),
@@ -69,7 +69,7 @@ fn hostile_files_are_refused_in_words() {
         ([b"x-a:\n  ".to_vec(), b"? ".repeat(100_000)].concat(), "a single value as a key"),
         ([b"x-a:\n  ".to_vec(), b"- &a ".repeat(100_000)].concat(), "no valid YAML"),
         (staircase(1400).into_bytes(), "nested too deeply"),
-        // The deepest that reaches the parsers, on this thread's small stack.
+        // The deepest file that reaches the parsers, on this thread's small stack.
         (staircase(200).into_bytes(), "nested too deeply"),
         (
             [staircase(99), " ".repeat(99), "- ".repeat(100), "[".repeat(250)]
@@ -79,7 +79,7 @@ fn hostile_files_are_refused_in_words() {
         ),
         (format!("x-0: &a0 x\n{bomb}").into_bytes(), "error: "),
         (format!("x-0: &a0 x\n{key_bomb}").into_bytes(), "error: "),
-        // Each alias once, and ten thousand million values behind them.
+        // Each alias is used once, but they expand to ten thousand million values.
         (
             format!("x-0: &a [{}]\nx-1: [{}]\n", "0,".repeat(100_000), "*a,".repeat(100_000))
                 .into_bytes(),
@@ -120,7 +120,7 @@ fn any_cut_and_any_swapped_byte_is_answered_without_a_panic() {
     for end in (0..good.len()).step_by(7) {
         let _ = fleet::parse("f", good[..end].to_vec(), &context());
     }
-    // A fixed walk of a linear congruence: the same bytes in every run.
+    // A linear congruential generator: the same bytes in every run.
     let mut state: usize = 12345;
     for _ in 0..400 {
         state =

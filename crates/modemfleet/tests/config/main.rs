@@ -1,4 +1,4 @@
-//! fleet.yaml from outside: good files, bad files with the place of each fault, hostile files.
+//! fleet.yaml from outside: good files, bad files with the places of their faults, hostile files.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,7 +36,7 @@ use modem::serial::{FlowControl, Line};
 use modemfleet::{check, sign};
 use secrecy::ExposeSecret;
 
-/// Where a bad file's text carries its fault: the mark is taken out before it is read.
+/// The mark at a bad file's fault; it is removed before the file is parsed.
 const MARK: char = '¶';
 
 fn context() -> Context {
@@ -55,43 +55,43 @@ fn parse(text: &str) -> Result<Loaded, Problems> {
     fleet::parse("fleet.yaml", text.as_bytes().to_vec(), &context())
 }
 
-/// A file around `modem`, the settings of the modem `north`.
+/// Returns a file with `modem` as the settings of the modem `north`.
 fn north(modem: &str) -> String {
     format!(
         "gateway: gw\nbrokers: {{ lab: {{ url: mqtt://b }}, ali: {{ provider: aliyun, region: cn-shanghai }} }}\nmodems:\n  north:\n    match: {{ port: /dev/ttyUSB2 }}\n{modem}"
     )
 }
 
-/// A file around `session`, the settings of the session `north/s`.
+/// Returns a file with `session` as the settings of the session `north/s`.
 fn session(session: &str) -> String {
     north(&format!("    sessions:\n      s:\n{session}"))
 }
 
-/// A file with one good modem and `top` above it.
+/// Returns a file with a good modem and `top` above it.
 fn top(top: &str) -> String {
     format!("{top}\nmodems: {{ m: {{ match: {{ port: /dev/ttyS0 }} }} }}\n")
 }
 
-/// A file with `brokers` and a session at one of them.
+/// Returns a file with the broker `lab` of these keys.
 fn broker(keys: &str) -> String {
     top(&format!("brokers:\n  lab: {keys}"))
 }
 
-/// A file with the sessions `north/cloud` and `bench/lab`, and `routes`.
+/// Returns a file with the sessions `north/cloud` and `bench/lab`, and `routes`.
 fn routes(routes: &str) -> String {
     format!(
         "brokers: {{ b: {{ url: mqtt://h }} }}\nmodems:\n  north: {{ match: {{ port: /a }}, sessions: {{ cloud: {{ broker: b }} }} }}\n  bench: {{ match: {{ port: /b }}, sessions: {{ lab: {{ broker: b }} }} }}\nroutes:\n{routes}"
     )
 }
 
-/// An Alibaba session with `more` keys.
+/// Returns an Alibaba session with `more` keys.
 fn aliyun(more: &str) -> String {
     session(&format!(
         "        broker: ali\n        product_key: a1mQpKOF9hp\n        device_name: \"7600\"\n        device_secret: {{ env: X }}\n{more}"
     ))
 }
 
-/// Reads `marked` without its mark and wants a problem there whose words hold `phrase`.
+/// Parses `marked` without its mark and expects a problem at the mark whose message holds `phrase`.
 fn expect(marked: &str, severity: Severity, phrase: &str) {
     let at = marked.find(MARK).expect("a mark");
     let line = marked[..at].matches('\n').count() + 1;
@@ -117,7 +117,7 @@ fn expect(marked: &str, severity: Severity, phrase: &str) {
         (problem.line, problem.column, problem.severity) == (line, column, severity)
             && words(problem).contains(phrase)
     });
-    // `--nocapture` shows what a person would see, as a table.
+    // `--nocapture` prints the messages as a table.
     let wrong = marked.lines().nth(line - 1).unwrap_or_default().replace(MARK, "");
     let seen = problems.iter().find(|p| (p.line, p.column) == (line, column)).map(words);
     println!("| `{}` | {} |", wrong.trim(), seen.unwrap_or_default());
@@ -135,7 +135,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// A folder with the secrets that the fixtures refer to, readable to their owner only.
+/// Returns a folder with the fixtures' secrets, readable only by their owner.
 fn with_secrets() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let secrets = folder.path().join("secrets");

@@ -1,4 +1,4 @@
-//! How faults are told.
+//! Messages about faults.
 
 use serde_json::json;
 
@@ -53,7 +53,7 @@ error: unknown key `gatway` in the file
     assert_eq!(problems.to_string(), want);
 }
 
-/// Files with a password where it must not stand, under keys that are wrong, or in the place of something else.
+/// Files with a password in a wrong place: under wrong keys, or in place of another value.
 #[allow(clippy::too_many_lines, reason = "it is a table")]
 fn misplaced() -> Vec<String> {
     let fleet = |text: &str| top(text);
@@ -147,7 +147,7 @@ fn misplaced() -> Vec<String> {
 fn a_secret_in_the_wrong_place_is_not_shown() {
     let mut told = 0;
     for text in misplaced() {
-        // A few are taken: then there is nothing to show.
+        // A few files are accepted and have no message.
         let problems = parse(&text).map_or_else(|problems| problems, |loaded| loaded.warnings);
         told += usize::from(!problems.is_empty());
         let json: Vec<_> = problems.iter().map(fleet::Problem::to_json).collect();

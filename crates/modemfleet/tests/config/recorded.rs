@@ -1,11 +1,12 @@
-//! What is said of hundreds of faulty files, as it was recorded: a change of the check shows what it changes for people.
+//! The recorded messages about hundreds of faulty files: a change of the check shows its effect on
+//! users.
 
 use super::*;
 
-/// What a value is replaced by.
+/// The values that replace a correct value.
 const WRONG: [&str; 7] = ["x y", "-1", "[a]", "{ a: b }", "~", "", "\"\""];
 
-/// A file with every key, each at a line of its own.
+/// Returns the lines of a file with every key on its own line.
 fn whole() -> Vec<String> {
     let text = fs::read_to_string(fixture("every-key.yaml")).unwrap();
     text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
@@ -15,8 +16,8 @@ fn indent(line: &str) -> usize {
     line.len() - line.trim_start_matches([' ', '-']).len()
 }
 
-/// The file in which one line, with what stands below its key, is another one; where the line begins a list's item,
-/// the item keeps its dash.
+/// Returns the file with one line, and the lines below its key, replaced. If the line begins an
+/// item of a list, the item keeps its dash.
 fn changed(whole: &[String], at: usize, line: Option<&str>) -> String {
     let depth = indent(&whole[at]);
     let below = whole[at + 1..].iter().take_while(|line| indent(line) > depth).count();
@@ -25,7 +26,7 @@ fn changed(whole: &[String], at: usize, line: Option<&str>) -> String {
     all.map(|line| format!("{line}\n")).collect()
 }
 
-/// Each change of a line: what is written there, and the file.
+/// Returns each change of a line: the new text, and the file.
 fn changes(whole: &[String], at: usize) -> Vec<(String, String)> {
     let line = &whole[at];
     let (key, misspelt) = match line.split_once(':') {
@@ -33,7 +34,7 @@ fn changes(whole: &[String], at: usize) -> Vec<(String, String)> {
         None => (line[..indent(line)].to_owned(), None),
     };
     let wrong = WRONG.map(|value| format!("{key}{value}"));
-    // The first key of an item has its dash; without it the item would be another's.
+    // The first key of an item has the dash; without it the item would join the one before.
     let out = (!line.trim_start().starts_with("- ")).then(|| ("out".to_owned(), None));
     let lines = wrong.into_iter().map(|line| (line.trim().to_owned(), Some(line)));
     let misspelt = misspelt.map(|line| (line.trim().to_owned(), Some(line)));
@@ -91,7 +92,7 @@ fn the_recorded_file_has_every_key() {
     let mut all = Vec::new();
     keys(&fleet::schema(), &mut all);
     let text = whole().join("\n");
-    // Not beside `gateways`.
+    // `gateway` cannot stand beside `gateways`.
     let lacks = |key: &&String| *key != "gateway" && !text.contains(&format!("{key}:"));
     assert_eq!(all.iter().filter(lacks).collect::<Vec<_>>(), Vec::<&String>::new());
 }

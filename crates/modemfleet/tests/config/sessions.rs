@@ -107,7 +107,7 @@ fn two_sessions_with_one_identity_at_one_broker() {
         )
     };
     refused(&[
-        // One broker under two names; one id by default and one by hand.
+        // One broker under two names; one client id by default and one from the file.
         (
             two("{ broker: a }", "{ broker: b, client_id: ¶gw-m-s }"),
             "m/s has the same client id `gw-m-s`",

@@ -72,7 +72,7 @@ fn an_inbox_is_there_where_its_key_is() {
     assert!(other.path.ends_with("in"));
     assert_eq!((other.max_bytes, other.max_age), (2 << 20, day * 2));
     assert_eq!(other.session_expiry, day * 3);
-    // Named and left empty it is not silently off.
+    // If it is named but left empty, it must not be silently off.
     assert!(parse(&top("inbox:\n")).map_or(true, |loaded| loaded.fleet.inbox.is_some()));
 }
 

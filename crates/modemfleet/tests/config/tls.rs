@@ -1,4 +1,4 @@
-//! TLS: what it needs, and what is read of certificates.
+//! TLS: its required keys, and the facts that are read from certificates.
 
 use super::*;
 
@@ -126,7 +126,7 @@ fn a_session_completes_its_brokers_tls() {
     assert_eq!(fleet.sessions().next().unwrap().address(), ("b".to_owned(), 8883));
 }
 
-/// A certificate of these years, and its key.
+/// Returns a certificate for these years, and its key.
 fn made(years: (i32, i32)) -> (String, String) {
     let (key, mut params) =
         (rcgen::KeyPair::generate().unwrap(), rcgen::CertificateParams::default());

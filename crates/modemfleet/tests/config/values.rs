@@ -1,4 +1,4 @@
-//! Keys, and the values of gateway, brokers and modems.
+//! Keys, and values of gateway, brokers and modems.
 
 use super::*;
 
