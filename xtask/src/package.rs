@@ -60,7 +60,7 @@ impl Arch {
 /// # Errors
 /// That of the failed step.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    tools::run()?;
+    tools::package()?;
     let mut native = None;
     if arguments.program.is_some() {
         anyhow::ensure!(arguments.arch == [Arch::Amd64], "--program is packed for amd64 alone");
