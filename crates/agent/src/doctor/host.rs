@@ -255,7 +255,7 @@ pub fn unit() -> Watchdog {
     Watchdog::Unit(path, watches)
 }
 
-/// Explains why no modem was identified; the last words say what that means.
+/// Formats the reason why no modem was identified, with all its causes.
 pub fn probe_failed(error: &probe::ProbeError) -> String {
     modem::session::Chain(error).to_string()
 }

@@ -27,9 +27,9 @@ const FAR_OFF_S: u64 = 86_400;
 pub enum GivenPin {
     /// The file gives none.
     None,
-    /// The file gives one that this card has not refused.
+    /// The file gives a PIN that this card has not refused.
     Untried,
-    /// The file gives one that this card refused: it is not tried again.
+    /// The file gives a PIN that this card refused: it is not tried again.
     Refused,
 }
 
@@ -42,7 +42,7 @@ pub struct Seen {
     pub state: Option<(State, Option<String>)>,
     /// The PIN of its card.
     pub pin: GivenPin,
-    /// True if this machine's clock may set the modem's: as far as known, it is right.
+    /// True if this machine's clock is right, as far as known: the modem's may be set by it.
     pub may_set_clock: bool,
 }
 

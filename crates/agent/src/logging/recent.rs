@@ -1,7 +1,8 @@
-//! The last of the log and of each modem's AT dialogue, kept in memory for whoever asks after a fault.
+//! The latest lines of the log and of each modem's AT dialogue, kept in memory for questions after
+//! a fault.
 //!
-//! What was logged before somebody asked is what a fault needs. It is bounded, by bytes and by lines, and
-//! holds what the log would hold at its most talkative: secrets are redacted where a line is made.
+//! A fault is explained by lines logged before the question. The memory is bounded by bytes. It
+//! holds more than the log usually does. Secrets are redacted before a line is made.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write};
@@ -19,22 +20,22 @@ use tracing_subscriber::registry::LookupSpan;
 use super::at_dialogue::{ModemName, TARGET};
 use fleet::printable::is_unprintable;
 
-/// Bytes of the log.
+/// The most bytes of the log.
 const LOG: usize = 256 * 1024;
 
-/// Bytes of one modem's dialogue: some minutes of one that is busy.
+/// The most bytes of one modem's dialogue: some minutes of a busy modem.
 const DIALOGUE: usize = 64 * 1024;
 
-/// Dialogues that are kept; more modems have no gateway.
+/// The most dialogues kept; no gateway has more modems.
 const DIALOGUES: usize = 128;
 
 /// The most bytes of one line.
 const LINE: usize = 2 * 1024;
 
-/// Ours. What libraries say is kept from warnings on.
+/// Our packages. Of other libraries only warnings and errors are kept.
 const OURS: [&str; 5] = ["agent", "modem", "queue", "profile_simcom", "profile_quectel"];
 
-/// The last lines.
+/// The latest lines.
 #[derive(Clone, Default)]
 pub struct Recent(Arc<Mutex<Kept>>);
 
@@ -44,7 +45,7 @@ struct Kept {
     dialogues: BTreeMap<String, Lines>,
 }
 
-/// Lines of so many bytes at most, the newest.
+/// The newest lines, up to a number of bytes.
 #[derive(Default)]
 struct Lines {
     lines: VecDeque<String>,
@@ -64,7 +65,7 @@ impl Lines {
 }
 
 impl Recent {
-    /// What is kept of which event.
+    /// Returns the filter of the events that are kept.
     pub(super) fn filter() -> Targets {
         Targets::new()
             .with_default(LevelFilter::WARN)
@@ -72,7 +73,7 @@ impl Recent {
             .with_target(TARGET, LevelFilter::TRACE)
     }
 
-    /// All of it, the oldest first: `log`, and `at` by modem.
+    /// Returns all lines, the oldest first: `log`, and `at` by modem.
     pub fn json(&self) -> Value {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let dialogues: BTreeMap<&String, &VecDeque<String>> =
@@ -92,7 +93,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recent {
         let is_dialogue = event.metadata().target() == TARGET;
         let mut line = Text(time.to_string());
         if !is_dialogue {
-            // Into memory: it does not fail.
+            // A write into memory does not fail.
             let _ = write!(line, " {}", event.metadata().level());
             if let Some(modem) = &modem {
                 let _ = write!(line, " {modem}:");
@@ -118,7 +119,7 @@ struct Text(String);
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars().take(LINE.saturating_sub(self.0.len())) {
-            // One line is one event.
+            // An event is one line.
             self.0.push(if is_unprintable(c) { ' ' } else { c });
         }
         Ok(())
