@@ -66,8 +66,8 @@ impl Observer for ActivityRecord {
 pub struct Activities(Arc<Mutex<BTreeMap<String, Arc<ActivityRecord>>>>);
 
 impl Activities {
-    /// Returns the record of a modem that starts, with its earlier counts. The port of another
-    /// process is forgotten.
+    /// Returns the record of a modem that starts, with its earlier counts. A port that was busy is
+    /// forgotten.
     pub fn begin(&self, modem: &str) -> Arc<ActivityRecord> {
         let record = Arc::clone(self.lock().entry(modem.to_owned()).or_default());
         record.vanished();

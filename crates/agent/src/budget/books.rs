@@ -32,7 +32,8 @@ const WORTH_WRITING: u64 = 32 * 1024;
 /// The longest wait of fewer bytes: each write is two syncs, which wear a memory card.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A clock that shows an earlier time was not set yet: a gateway without a battery has just booted.
+/// The oldest time of a set clock. An earlier time is that of a gateway without a clock battery
+/// after its boot.
 const CLOCK_IS_SET: i64 = 1_735_689_600; // 2025
 
 /// The most SIMs remembered; beyond it the SIM with the oldest reset is forgotten.

@@ -1,4 +1,5 @@
-//! The budget of a modem's SIM: once it is used up, messages wait beside a connected session.
+//! The budget of a modem's SIM: once it is used up, messages wait although the session is
+//! connected.
 
 use super::Finding;
 use crate::budget::{Stage, Standing};

@@ -19,7 +19,7 @@ const WEAK_RSRP_DBM: f64 = -110.0;
 /// The same for GSM and WCDMA, of the total received power.
 const WEAK_RSSI_DBM: f64 = -100.0;
 
-/// A smaller difference may be an unknown time zone.
+/// The least difference of clocks, in seconds, that an unknown time zone cannot explain.
 const FAR_OFF_S: u64 = 86_400;
 
 /// A PIN that the fleet file gives.

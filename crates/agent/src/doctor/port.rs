@@ -1,4 +1,4 @@
-//! The tty of a modem: present, free to open, and not in use by another program.
+//! The tty of a modem: it must exist, may be opened, and is not in use by another program.
 
 use std::path::PathBuf;
 
@@ -94,7 +94,7 @@ pub fn held(check: &str, busy: &Busy) -> Finding {
     Finding::fail(check, busy.to_string(), advice)
 }
 
-/// Advises how the user gets the right.
+/// Advises how the user gets the right to open the tty.
 fn rights(node: &Node, user: &User) -> String {
     let group = &node.group;
     if node.mode & 0o060 == 0o060 && group != "root" {

@@ -12,7 +12,7 @@ use super::Finding;
 /// Each publish waits for one sync: applications notice a slower one.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// With a slower sync publishing is hardly possible.
+/// Publishes practically stop at a slower sync.
 const STUCK: Duration = Duration::from_secs(2);
 
 /// The user whose rights count.
@@ -81,8 +81,8 @@ pub struct QueueReport {
     pub is_there: bool,
 }
 
-/// The result of several writes with a sync in the queue's folder, or in the nearest existing one
-/// above.
+/// The result of several synced writes to the queue's folder, or to the nearest existing folder
+/// above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trial {
     /// The median time of a write and its sync.
@@ -115,14 +115,14 @@ pub enum Watchdog {
     Watched(Duration),
     /// The agent runs without a watchdog.
     Unwatched,
-    /// No agent runs; its unit is in this file, and the flag says if it has a watchdog.
+    /// No agent runs; its unit is in this file, and the flag is true if it has a watchdog.
     Unit(PathBuf, bool),
     /// No agent runs, and it has no unit.
     NoUnit,
 }
 
 impl User {
-    /// Returns the finding on the user, who may be a running agent's.
+    /// Returns the finding on the user; `is_agents` is true if it is that of a running agent.
     pub fn finding(&self, is_agents: bool) -> Finding {
         let groups = self.groups.join(", ");
         if self.uid == 0 && is_agents {
@@ -184,7 +184,7 @@ impl Disk {
 }
 
 impl Disk {
-    /// Reports that the agent writes to files that a restart will not find.
+    /// Reports that the agent writes to files that are no longer in the folder.
     fn gone(&self) -> Option<Finding> {
         let told = self.agent?;
         let is_gone = !told.is_there || told.failing == Some(Failing::Removed);

@@ -1,8 +1,8 @@
 //! The latest lines of the log and of each modem's AT dialogue, kept in memory for questions after
 //! a fault.
 //!
-//! A fault is explained by lines logged before the question. The memory is bounded by bytes. It
-//! holds more than the log usually does. Secrets are redacted before a line is made.
+//! Lines before a question explain a fault, so they are kept from the start. They are bounded by
+//! bytes, and hold more detail than the usual log. Secrets are redacted before a line is made.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write};

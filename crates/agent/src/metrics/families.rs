@@ -226,7 +226,7 @@ impl ConnectionRefusal {
 }
 /// Reasons for which a message becomes a dead letter while it is served.
 pub const ASIDE_REASONS: [&str; 2] = ["refused", "poison"];
-/// Events at a socket.
+/// Plugging in and removal of a modem.
 pub const PLUG_ACTIONS: [&str; 2] = ["add", "remove"];
 
 families! {

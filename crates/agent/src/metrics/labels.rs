@@ -1,4 +1,4 @@
-//! Values of labels.
+//! Values of labels, which distinguish the events that the metrics count.
 
 /// Kinds of readers of the inbox.
 pub const READER_KINDS: [&str; 2] = ["reader", "session"];
@@ -6,7 +6,7 @@ pub const READER_KINDS: [&str; 2] = ["reader", "session"];
 /// The reason why a route took another path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwitchCause {
-    /// The session before is not connected.
+    /// The session of the earlier path is not connected.
     Down,
     /// The result of a publish is overdue.
     Stalled,

@@ -35,7 +35,7 @@ impl Collector for View {
 /// The figures of an inbox as metrics.
 pub struct Figures {
     inbox: Inbox,
-    /// One of many descriptions: without any, the registry could not distinguish two collectors.
+    /// Any one description: without it, the registry could not distinguish two collectors.
     desc: Desc,
 }
 

@@ -146,7 +146,7 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Makes them of discovery's sightings and the fleet's modems.
+    /// Joins discovery's sightings and the fleet's modems.
     pub fn new(sightings: watch::Receiver<Sightings>, view: &View, metrics: &Arc<Metrics>) -> Self {
         Self { sightings, view: view.clone(), metrics: Arc::clone(metrics) }
     }

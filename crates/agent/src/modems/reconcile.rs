@@ -210,7 +210,8 @@ impl Reconciler {
         let span = tracing::info_span!("modem", name);
         let (name, number) = (name.to_owned(), entry.number);
         let task = async move {
-            // The caller of the end brings the modem's state back to "recovering" after a panic.
+            // A state that the panic left behind does not stay: `ended` sets it back to
+            // "recovering".
             let panicked = AssertUnwindSafe(modem.run()).catch_unwind().await.is_err();
             (name, number, modem, panicked)
         };

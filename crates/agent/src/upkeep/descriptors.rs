@@ -1,4 +1,4 @@
-//! File descriptors: as many as the system allows, some of them reserved from connections.
+//! File descriptors: as many as the system allows, some of them out of reach of connections.
 //!
 //! A modem that is plugged in needs descriptors at that moment, and connections may have filled the
 //! table.

@@ -51,9 +51,8 @@ impl Degraded {
     }
 }
 
-/// Asks each loop for a sign of life. That this function runs proves that the runtime's one thread
-/// does, with modems, forwarders and servers. The queue's writer has a thread of its own and is
-/// asked.
+/// Checks that each loop makes progress. This function runs on the runtime's one thread, as modems,
+/// forwarders and servers do. The queue's writer has a thread of its own, so it is asked.
 ///
 /// # Errors
 /// [`Wedged`].

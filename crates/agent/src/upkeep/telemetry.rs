@@ -30,8 +30,8 @@ const FIRST_SIGNAL: Duration = Duration::from_secs(5);
 /// The absence after which another session reports it.
 const AWAY: Duration = Duration::from_secs(3);
 
-/// After so many closes by the broker in a row under a state no more states are published. The
-/// broker may forbid the topic, and other messages must still pass.
+/// The number of sessions in a row that the broker closes during a state. After them no more states
+/// are published: the broker may forbid the topic, and other messages must still pass.
 const KICKS: u32 = 3;
 
 /// The tasks that publish telemetry, one for each modem that does.
