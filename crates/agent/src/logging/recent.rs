@@ -33,7 +33,17 @@ const DIALOGUES: usize = 128;
 const LINE: usize = 2 * 1024;
 
 /// Our packages. Of other libraries only warnings and errors are kept.
-const OURS: [&str; 5] = ["agent", "modem", "queue", "profile_simcom", "profile_quectel"];
+const OURS: [&str; 9] = [
+    "agent",
+    "discovery",
+    "fleet",
+    "inbox",
+    "modem",
+    "modemfleet",
+    "profile_quectel",
+    "profile_simcom",
+    "queue",
+];
 
 /// The latest lines.
 #[derive(Clone, Default)]
@@ -137,6 +147,8 @@ impl Visit for Text {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::super::at_dialogue::SpanNames;
@@ -172,5 +184,31 @@ mod tests {
         assert!(dialogue.last().unwrap().as_str().unwrap().ends_with("> AT+CSQ 3999 of many"));
         let bytes: usize = dialogue.iter().filter_map(Value::as_str).map(str::len).sum();
         assert!(bytes <= DIALOGUE && bytes > DIALOGUE / 2, "{bytes}");
+    }
+
+    /// Packages that log in other processes than the agent's: the simulator, and tests of profiles.
+    const ELSEWHERE: [&str; 2] = ["modem-sim", "modem-conformance"];
+
+    #[test]
+    fn the_lines_of_all_packages_of_the_agent_are_kept() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folders = ["crates", "profiles"].map(|folder| root.join(folder).read_dir().unwrap());
+        let mut logging = 0;
+        for folder in folders.into_iter().flatten() {
+            let manifest = std::fs::read_to_string(folder.unwrap().path().join("Cargo.toml"));
+            let manifest = manifest.unwrap_or_default();
+            if !manifest.lines().any(|line| line.starts_with("tracing")) {
+                continue;
+            }
+            let name = manifest.lines().find_map(|line| line.strip_prefix("name = ")).unwrap();
+            let name = name.trim_matches('"');
+            if !ELSEWHERE.contains(&name) {
+                let target = format!("{}::x", name.replace('-', "_"));
+                let kept = Recent::filter().would_enable(&target, &tracing::Level::DEBUG);
+                assert!(kept, "a line of {name} is not kept");
+                logging += 1;
+            }
+        }
+        assert_eq!(logging, OURS.len(), "OURS names a package that does not log");
     }
 }
