@@ -43,16 +43,15 @@ const SIGNATURES: usize = 1_000;
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people; if standard error leads to systemd's journal, with the level in the journal's
-    /// form.
+    /// For people; where standard error leads to systemd's journal, with the level as it wants it.
     #[default]
     Auto,
     /// For people.
     Text,
     /// For programs: an object a line.
     Json,
-    /// Into systemd's journal. Modem and session are fields
-    /// (`journalctl -u modemfleet MODEM_NAME=north`) and not part of the message.
+    /// Into systemd's journal, with modem and session as fields (`journalctl -u modemfleet MODEM_NAME=north`) and not in the
+    /// message.
     Journald,
 }
 
