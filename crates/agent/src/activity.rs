@@ -1,5 +1,5 @@
-//! The activity of each modem, for those who ask the agent itself: a counter of the metrics' library can be scraped but
-//! not read.
+//! The activity of each modem, for requests to the agent itself: a counter of the metrics' library
+//! can be scraped but not read.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,10 @@ use modem::observe::{PublishResult, RecoveryAction, RecoveryOutcome};
 pub struct Activity {
     /// Means of recovery used.
     pub recoveries: u64,
-    /// The times at which the broker last acknowledged a publish, in seconds since the epoch, by session.
+    /// The times of the broker's last acknowledgement of a publish, in seconds since the epoch, by
+    /// session.
     pub last_ack: BTreeMap<String, f64>,
-    /// The port that another process has.
+    /// The port that another process holds.
     pub busy: Option<Busy>,
 }
 
@@ -26,7 +27,7 @@ pub struct Activity {
 pub struct ActivityRecord(Mutex<Activity>);
 
 impl ActivityRecord {
-    /// Returns what happened until now.
+    /// Returns the activity until now.
     pub fn read(&self) -> Activity {
         self.lock().clone()
     }
@@ -65,14 +66,15 @@ impl Observer for ActivityRecord {
 pub struct Activities(Arc<Mutex<BTreeMap<String, Arc<ActivityRecord>>>>);
 
 impl Activities {
-    /// The record of a modem that begins, with what it counted before; another process has none of its ports yet.
+    /// Returns the record of a modem that starts, with its earlier counts. A port that was busy is
+    /// forgotten.
     pub fn begin(&self, modem: &str) -> Arc<ActivityRecord> {
         let record = Arc::clone(self.lock().entry(modem.to_owned()).or_default());
         record.vanished();
         record
     }
 
-    /// Forgets the modems that are not in the fleet any more.
+    /// Forgets the modems that left the fleet.
     pub fn keep_fleet(&self, fleet: &Fleet) {
         self.lock().retain(|modem, _| fleet.modems.iter().any(|m| m.name.as_str() == modem));
     }

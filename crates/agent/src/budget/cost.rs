@@ -1,8 +1,9 @@
-//! What MQTT over TCP costs: estimates, since the modem's own stack does not tell.
+//! The cost of MQTT over TCP: estimates, since the modem's own stack does not report bytes.
 //!
-//! Exact is what the agent hands over or gets: topics, payloads, client id, will, filters. The rest is by
-//! the book: headers of IPv4 and TCP without options on each segment, an acknowledgement for each, the
-//! answers of MQTT; with TLS its handshake and its records. Not seen, and not counted: what TCP sends again, what the network adds below IP.
+//! Exact are the parts that the agent hands over or receives: topics, payloads, client id, will,
+//! filters. The rest follows the standards: headers of IPv4 and TCP without options on each
+//! segment, an acknowledgement for each, and the answers of MQTT. TLS adds its handshake and its
+//! records. Not counted: retransmissions of TCP, and the network's overhead below IP.
 
 use modem::mqtt::{Message, Qos};
 
@@ -11,7 +12,7 @@ use fleet::{Access, Session};
 /// Headers of IPv4 and TCP, in bytes.
 const HEADERS: u64 = 40;
 
-/// What a segment carries over a cellular link.
+/// The payload of a segment over a cellular link.
 const SEGMENT: u64 = 1_360;
 
 /// An answer of MQTT: PUBACK, PUBREC, PUBREL, PUBCOMP, CONNACK, or (with a byte more) SUBACK.
@@ -20,19 +21,19 @@ const ANSWER: u64 = 4;
 /// SYN, SYN+ACK, ACK; FIN, ACK, FIN, ACK.
 const TCP_ENDS: u64 = 7 * HEADERS;
 
-/// A question for the broker's address and its answer, with headers of IP and UDP.
+/// A DNS query for the broker's address and its answer, with headers of IP and UDP.
 const DNS: u64 = 200;
 
-/// A user name and password of Alibaba Cloud are as long together.
+/// The usual length of Alibaba Cloud's user name and password together.
 const SIGNED: usize = 72;
 
-/// A handshake of TLS 1.2 with a chain of two certificates, and what acknowledges it.
+/// A handshake of TLS 1.2 with a chain of two certificates, and its acknowledgements.
 const HANDSHAKE: u64 = 6_000;
 
-/// What TLS puts around a packet: header, nonce and tag of AES-GCM (RFC 5288).
+/// The overhead of TLS for a packet: header, nonce and tag of AES-GCM (RFC 5288).
 const RECORD: u64 = 29;
 
-/// What TLS adds to a message with its answers.
+/// Returns the overhead of TLS for a message with its answers.
 pub(super) fn records(qos: Qos) -> u64 {
     let packets = match qos {
         Qos::AtMostOnce => 1,
@@ -46,13 +47,13 @@ fn wide(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-/// A packet of MQTT on its way, and what acknowledges it below.
+/// Adds headers and TCP's acknowledgements to a packet of MQTT.
 fn sent(bytes: u64) -> u64 {
     let segments = bytes.div_ceil(SEGMENT).max(1);
     bytes.saturating_add(segments.saturating_mul(2 * HEADERS))
 }
 
-/// A packet with its fixed header (3.1.1 §2.2.3).
+/// Returns the cost of a packet with its fixed header (3.1.1 §2.2.3).
 fn packet(remaining: u64) -> u64 {
     let length = match remaining {
         0..128 => 1,
@@ -63,7 +64,7 @@ fn packet(remaining: u64) -> u64 {
     sent(remaining.saturating_add(1 + length))
 }
 
-/// A message in either direction, with the answers to it.
+/// Returns the cost of a message in either direction, with its answers.
 pub(super) fn message(topic: usize, payload: usize, qos: Qos) -> u64 {
     let (id, answers) = match qos {
         Qos::AtMostOnce => (0, 0),
@@ -74,23 +75,23 @@ pub(super) fn message(topic: usize, payload: usize, qos: Qos) -> u64 {
     packet(publish).saturating_add(answers * sent(ANSWER))
 }
 
-/// A message that is published.
+/// Returns the cost of a publish.
 pub(super) fn published(message: &Message) -> u64 {
     self::message(message.topic.len(), message.payload.len(), message.qos)
 }
 
-/// PINGREQ and PINGRESP.
+/// Returns the cost of PINGREQ and PINGRESP.
 pub(super) fn ping(secured: bool) -> u64 {
     2 * sent(2) + if secured { 2 * RECORD } else { 0 }
 }
 
-/// A CONNECT with all that belongs to it, from the broker's address to the last subscription, and its
+/// Returns the cost of a connection, from the broker's address to the last subscription, and of its
 /// end.
 pub(super) fn connect(session: &Session) -> u64 {
     let login = match &session.access {
         Access::Plain { client_id, username, password, .. } => {
             let user = username.as_ref().map_or(0, |user| user.len() + 2);
-            // A password is a secret: its length is not looked at.
+            // The length of a secret is not looked at.
             let password = if password.is_some() { 16 } else { 0 };
             client_id.len() + user + password
         }
@@ -121,7 +122,7 @@ mod tests {
             (5, 10, Qos::ExactlyOnce, 2 + 2 + 15 + 2 + 80 + 3 * 84),
             // From 128 bytes on the length takes two.
             (5, 121, Qos::AtMostOnce, 3 + 2 + 126 + 80),
-            // The largest message there is takes eight segments.
+            // The largest message takes nine segments.
             (1_024, 10_240, Qos::AtMostOnce, 3 + 2 + 11_264 + 9 * 80),
         ] {
             assert_eq!(message(topic, payload, qos), cost, "{topic} {payload} {qos:?}");

@@ -1,9 +1,10 @@
-//! The budget of a modem's SIM: messages wait beside a connected session where it is used up.
+//! The budget of a modem's SIM: once it is used up, messages wait although the session is
+//! connected.
 
 use super::Finding;
 use crate::budget::{Stage, Standing};
 
-/// What is to be said of it.
+/// Returns the finding on the budget.
 pub fn finding(standing: &Standing) -> Finding {
     let check = "budget";
     let Some(words) = standing.words() else {

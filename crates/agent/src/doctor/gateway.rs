@@ -5,33 +5,33 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Finding;
 
-/// 2026-01-01: a clock that shows less was never set.
+/// 2026-01-01: a clock that shows an earlier time was never set.
 pub const PLAUSIBLE: Duration = Duration::from_secs(1_767_225_600);
 
-/// Where the rules go, and what makes them count at once.
+/// The advice to install the rules, with the commands that apply them at once.
 const INSTALL_RULES: &str = "put deploy/udev/78-modemfleet.rules into /etc/udev/rules.d, then `udevadm control --reload && udevadm trigger --subsystem-match=tty`";
 
-/// What was seen of the machine.
+/// Observed facts of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
-    /// What its clock shows.
+    /// The time that its clock shows.
     pub time: SystemTime,
-    /// Whether modems are looked for on USB, or are there.
+    /// True if modems are looked for on USB, or are there.
     pub uses_usb: bool,
     /// The process of ModemManager.
     pub modem_manager: Option<u32>,
-    /// Whether udevd runs.
+    /// True if udevd runs.
     pub has_udevd: bool,
-    /// The installed rules that keep others off the AT ports.
+    /// The installed rules that keep other programs off the AT ports.
     pub rules: Option<PathBuf>,
-    /// Whether the kernel's driver `option` is there.
+    /// True if the kernel's driver `option` is loaded.
     pub has_driver: bool,
-    /// Known modems without a serial port: where each is plugged in, and its `vendor:product`.
+    /// Known modems without a serial port: the USB path of each, and its `vendor:product`.
     pub portless: Vec<(String, String)>,
 }
 
 impl Gateway {
-    /// What is to be said of it.
+    /// Returns the findings on the machine.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = vec![self.clock()];
         if self.uses_usb {

@@ -1,4 +1,4 @@
-//! One modem: who it is, its card, its network, its access point and its clock.
+//! One modem: its identity, its card, its network, its access point and its clock.
 
 use std::time::SystemTime;
 
@@ -12,41 +12,43 @@ use super::usb::LOST_IMEI;
 use discovery::is_identity;
 use fleet::{Owner, Roaming};
 
-/// Below this a connection breaks off now and then (LTE, NR: reference signal; 3GPP 36.133 measures to -140).
+/// Below this a connection breaks off now and then (LTE, NR: reference signal; 3GPP 36.133 measures
+/// to -140).
 const WEAK_RSRP_DBM: f64 = -110.0;
 
-/// The same for GSM and WCDMA, of all that is received.
+/// The same for GSM and WCDMA, of the total received power.
 const WEAK_RSSI_DBM: f64 = -100.0;
 
-/// Time zones that are not told are less.
+/// The least difference of clocks, in seconds, that an unknown time zone cannot explain.
 const FAR_OFF_S: u64 = 86_400;
 
 /// A PIN that the fleet file gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GivenPin {
-    /// None is given.
+    /// The file gives none.
     None,
-    /// One is given, and was not refused by this card.
+    /// The file gives a PIN that this card has not refused.
     Untried,
-    /// One is given, and this card refused it: it is not tried again.
+    /// The file gives a PIN that this card refused: it is not tried again.
     Refused,
 }
 
-/// What was seen of a modem.
+/// Observed facts of a modem.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// What it answered, or why it was not asked.
+    /// Its answers, or the reason why it was not asked.
     pub exam: Result<Exam, String>,
-    /// Where it stands and why, where an agent runs.
+    /// Its state and the reason, if an agent runs.
     pub state: Option<(State, Option<String>)>,
     /// The PIN of its card.
     pub pin: GivenPin,
-    /// What this machine's clock shows is right, as far as that is known.
+    /// True if this machine's clock is right, as far as known: the modem's may be set by it.
     pub may_set_clock: bool,
 }
 
 impl Seen {
-    /// What is to be said of it; the first fault that explains the others ends the list.
+    /// Returns the findings on the modem. Without an answer, or without a ready card, the checks
+    /// that depend on it are left out.
     pub fn findings(&self, modem: &fleet::Modem) -> Vec<Finding> {
         let exam = match &self.exam {
             Ok(exam) => exam,
@@ -243,7 +245,7 @@ fn unix(time: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// `, with 2 tries left`
+/// Returns words such as `, with 2 tries left`.
 fn left(tries: Option<u32>) -> String {
     match tries {
         Some(1) => ", with one try left".to_owned(),
@@ -370,7 +372,7 @@ fn signal(exam: &Exam) -> Option<Finding> {
     Some(Finding::ok(check, words.join(", ")))
 }
 
-/// Whether a signal is weak, and how strong it is.
+/// Returns true if a signal is weak, with its strength in words.
 fn strength(signal: &Signal) -> Option<(bool, String)> {
     let rat = signal.rat.as_str();
     match (signal.rsrp_dbm, signal.rssi_dbm) {
@@ -380,7 +382,7 @@ fn strength(signal: &Signal) -> Option<(bool, String)> {
     }
 }
 
-/// Without a registration none is to be expected.
+/// Without a registration no address is expected.
 fn address(exam: &Exam) -> Option<Finding> {
     let check = "address";
     let is_registered = exam.registration.as_ref().is_ok_and(|r| r.stat.is_registered());
@@ -398,7 +400,7 @@ fn address(exam: &Exam) -> Option<Finding> {
     }
 }
 
-/// What the running agent says of it beyond all that.
+/// Returns the finding on the state that the running agent reports.
 fn state((state, reason): &(State, Option<String>)) -> Option<Finding> {
     let reason = reason.as_deref().unwrap_or("it gives no reason");
     let words = format!("{}: {reason}", state.as_str());

@@ -1,4 +1,4 @@
-//! The tty of a modem: whether it is there, may be opened, and is nobody else's.
+//! The tty of a modem: it must exist, may be opened, and is not in use by another program.
 
 use std::path::PathBuf;
 
@@ -7,38 +7,38 @@ use modem::holder::Busy;
 use super::Finding;
 use super::service::User;
 
-/// What was seen of a tty.
+/// Observed facts of a tty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
-    /// Where the modem is looked for, in words.
+    /// The place of the modem, in words.
     pub place: String,
-    /// The tty; absent where the modem is looked for on USB and is not there.
+    /// The tty; absent if the modem is looked for on USB and is not there.
     pub tty: Option<PathBuf>,
-    /// Its node, where there is one.
+    /// Its node, if there is one.
     pub node: Option<Node>,
-    /// Another process that has it.
+    /// Another process that holds it.
     pub busy: Option<Busy>,
-    /// Whether something is plugged in at its place.
+    /// True if a device is plugged in at its place.
     pub is_plugged: bool,
 }
 
 /// A node of the file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Whether it is a character device.
+    /// True if it is a character device.
     pub is_device: bool,
     /// The last nine bits of its mode.
     pub mode: u32,
-    /// Name or number of its owner.
+    /// The name or number of its owner.
     pub owner: String,
-    /// Name or number of its group.
+    /// The name or number of its group.
     pub group: String,
-    /// Whether this process may read and write it.
+    /// True if this process may read and write it.
     pub may_open: bool,
 }
 
 impl Port {
-    /// What is to be said of it.
+    /// Returns the finding on the port.
     pub fn finding(&self, user: &User) -> Finding {
         let check = "port";
         let Some(tty) = self.tty.as_ref().map(|tty| tty.display()) else {
@@ -83,7 +83,7 @@ impl Port {
     }
 }
 
-/// A port that another program has.
+/// Returns the finding on a port that another program holds.
 pub fn held(check: &str, busy: &Busy) -> Finding {
     let holder = busy.holder.as_ref().map_or("", |holder| holder.name.as_str());
     let advice = if holder == "ModemManager" {
@@ -94,7 +94,7 @@ pub fn held(check: &str, busy: &Busy) -> Finding {
     Finding::fail(check, busy.to_string(), advice)
 }
 
-/// How the user gets the right.
+/// Advises how the user gets the right to open the tty.
 fn rights(node: &Node, user: &User) -> String {
     let group = &node.group;
     if node.mode & 0o060 == 0o060 && group != "root" {

@@ -1,4 +1,4 @@
-//! Rights of others than the agent to use the files of queue and inbox.
+//! Rights of other users to the files of queue and inbox.
 
 use std::path::PathBuf;
 
@@ -10,12 +10,12 @@ use fleet::private::Openings;
 pub struct Rights {
     /// The folder in the fleet file.
     pub path: PathBuf,
-    /// Rights of others in it.
+    /// Rights of other users in it.
     pub openings: Openings,
 }
 
 impl Rights {
-    /// Returns what is to be said of it; nothing if all is as it should be.
+    /// Returns the finding on the rights; none if all is as it should be.
     pub fn finding(&self) -> Option<Finding> {
         let (check, path) = ("rights", self.path.display());
         if let Some(mode) = self.openings.is_writable() {

@@ -1,4 +1,5 @@
-//! The agent's own ground: its user, its queue's disk, who recovers modems for it, who watches over it.
+//! The agent's surroundings: its user, its queue's disk, the recovery of its modems, and its
+//! watchdog.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,20 +9,20 @@ use queue::Failing;
 
 use super::Finding;
 
-/// Each hand-in waits for one sync: slower than this and applications notice.
+/// Each publish waits for one sync: applications notice a slower one.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// Slower than this nobody hands in anything.
+/// Publishes practically stop at a slower sync.
 const STUCK: Duration = Duration::from_secs(2);
 
-/// Whose rights count.
+/// The user whose rights count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Its number.
+    /// Its uid.
     pub uid: u32,
-    /// Its name, where the machine tells.
+    /// Its name, if the machine knows it.
     pub name: Option<String>,
-    /// Names or numbers of its groups.
+    /// The names or numbers of its groups.
     pub groups: Vec<String>,
 }
 
@@ -34,93 +35,94 @@ impl fmt::Display for User {
     }
 }
 
-/// What was seen of the queue's folder.
+/// Observed facts of the queue's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     /// The folder in the fleet file.
     pub path: PathBuf,
-    /// The most bytes that the queue may have.
+    /// The most bytes that the queue may hold.
     pub max_bytes: u64,
-    /// What the trial came to.
+    /// The result of the trial.
     pub trial: Result<Trial, Refused>,
-    /// The agent's word on it, if it runs.
+    /// The running agent's report on it.
     pub agent: Option<QueueReport>,
 }
 
-/// Why the trial failed.
+/// The failure of a trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The cure.
+    /// The cause, which determines the cure.
     pub why: Why,
-    /// The system's words.
+    /// The system's error.
     pub words: String,
 }
 
-/// A reason not to write, by its cure.
+/// The cause of a failed write. Each has a cure of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// The file system is full, or this user's share of it.
+    /// The file system is full, or this user's quota.
     Full,
-    /// The file system can only be read.
+    /// The file system is read-only.
     ReadOnly,
     /// The medium fails.
     Io,
-    /// The folder belongs to somebody else.
+    /// The folder belongs to another user.
     Denied,
-    /// Anything else.
+    /// Any other cause.
     Other,
 }
 
-/// The word of a running agent on its queue's folder.
+/// The report of a running agent on its queue's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueReport {
-    /// Why its last commit failed, if it did.
+    /// The cause of its last commit's failure, if it failed.
     pub failing: Option<Failing>,
-    /// The files that it has open are those in the folder.
+    /// True if the files that it has open are those in the folder.
     pub is_there: bool,
 }
 
-/// A file written and synced some times over in the queue's folder, or in the next one above that is there.
+/// The result of several synced writes to the queue's folder, or to the nearest existing folder
+/// above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trial {
-    /// Time of a write and its sync, half of the tries being faster.
+    /// The median time of a write and its sync.
     pub median: Duration,
-    /// The slowest.
+    /// The longest time.
     pub worst: Duration,
-    /// Bytes that are free there for this user.
+    /// Free bytes there for this user.
     pub free: u64,
-    /// Whether what is there is gone with the power: a tmpfs.
+    /// True if a power loss deletes the folder: a tmpfs.
     pub is_volatile: bool,
 }
 
-/// What was seen of the socket of `modemfleet recover`.
+/// Observed facts of the socket of `modemfleet recover`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
-    /// Where it is looked for.
+    /// The path of the socket.
     pub socket: PathBuf,
-    /// Whether it is there; then whether this user may write to it.
+    /// True if this user may write to the socket; `None` if there is no socket.
     pub may_ask: Option<bool>,
-    /// Whether a modem of the fleet is on USB, and may be reset there.
+    /// True if a modem of the fleet is on USB, and may be reset there.
     pub is_wanted: bool,
-    /// Modems that name a power script.
+    /// The modems that name a power script.
     pub scripts: Vec<String>,
 }
 
-/// Who starts the agent again where it hangs.
+/// The watchdog that restarts a hanging agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watchdog {
-    /// The agent runs, and systemd wants a sign of life this often.
+    /// The agent runs, and systemd expects a sign of life at this interval.
     Watched(Duration),
-    /// The agent runs, and nobody watches.
+    /// The agent runs without a watchdog.
     Unwatched,
-    /// No agent runs; its unit is in this file, and says whether it is to be watched.
+    /// No agent runs; its unit is in this file, and the flag is true if it has a watchdog.
     Unit(PathBuf, bool),
-    /// No agent runs, and there is no unit.
+    /// No agent runs, and it has no unit.
     NoUnit,
 }
 
 impl User {
-    /// What is to be said of it; whether it is that of a running agent.
+    /// Returns the finding on the user; `is_agents` is true if it is that of a running agent.
     pub fn finding(&self, is_agents: bool) -> Finding {
         let groups = self.groups.join(", ");
         if self.uid == 0 && is_agents {
@@ -142,7 +144,7 @@ impl User {
 }
 
 impl Disk {
-    /// What is to be said of it.
+    /// Returns the finding on the disk.
     pub fn finding(&self) -> Finding {
         let (check, path) = ("disk", self.path.display());
         if let Some(finding) = self.gone().or_else(|| self.refuses()) {
@@ -182,7 +184,7 @@ impl Disk {
 }
 
 impl Disk {
-    /// The agent writes where nobody finds it.
+    /// Reports that the agent writes to files that are no longer in the folder.
     fn gone(&self) -> Option<Finding> {
         let told = self.agent?;
         let is_gone = !told.is_there || told.failing == Some(Failing::Removed);
@@ -196,7 +198,7 @@ impl Disk {
         })
     }
 
-    /// Nothing can be written there, for this process or for the agent.
+    /// Reports that this process or the agent cannot write there.
     fn refuses(&self) -> Option<Finding> {
         let refused = self.trial.as_ref().err();
         let (why, words) = match (refused, self.agent.and_then(|told| told.failing)) {
@@ -222,7 +224,7 @@ impl Disk {
 }
 
 impl Why {
-    /// Returns what the queue's word for it asks for.
+    /// Returns the cause that the queue reports.
     fn of(failing: Failing) -> Self {
         match failing {
             Failing::DiskFull => Self::Full,
@@ -257,7 +259,7 @@ fn ms(time: Duration) -> String {
 }
 
 impl Recovery {
-    /// What is to be said of it; nothing where nobody would ask there.
+    /// Returns the finding on the socket; none if no modem needs it.
     pub fn finding(&self) -> Option<Finding> {
         let (check, socket) = ("recovery", self.socket.display());
         if !self.is_wanted && self.scripts.is_empty() {
@@ -289,7 +291,7 @@ impl Recovery {
 }
 
 impl Watchdog {
-    /// What is to be said of it.
+    /// Returns the finding on the watchdog.
     pub fn finding(&self) -> Finding {
         let check = "watchdog";
         let install = "run it as deploy/systemd/modemfleet.service, which has WatchdogSec=30s";

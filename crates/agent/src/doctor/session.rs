@@ -1,4 +1,4 @@
-//! One session: its broker as configured, what it signs in with, its certificates, and where it stands.
+//! One session: its broker as configured, its credentials, its certificates, and its state.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::Finding;
 use fleet::pem::Validity;
 use fleet::{Access, Session};
 
-/// Certificates that expire sooner are to be renewed.
+/// The time before an expiry at which a certificate should be renewed.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
 
 /// The two ports of MQTT (IANA).
@@ -22,48 +22,48 @@ const SECURED: u16 = 8_883;
 pub struct Secret {
     /// Its key in the fleet file.
     pub key: &'static str,
-    /// Where it lies, in words.
+    /// Its place, in words.
     pub place: String,
-    /// Why it cannot be used, where it cannot.
+    /// The reason why it cannot be used, if so.
     pub fault: Option<String>,
-    /// Its file, where any user of the machine may read it.
+    /// Its file, if any user of the machine may read it.
     pub open_to_all: Option<PathBuf>,
 }
 
-/// A file of certificates that could be read.
+/// A readable file of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificates {
     /// `ca` or `cert`.
     pub key: &'static str,
-    /// Where it lies.
+    /// Its place, in words.
     pub place: String,
-    /// From when until when each is valid.
+    /// The period in which each is valid.
     pub valid: Vec<Validity>,
-    /// Whether the private key belongs to it, where that can be told.
+    /// True if the private key belongs to it; `None` if that cannot be checked.
     pub fits_key: Option<bool>,
 }
 
-/// What was seen of a session.
+/// Observed facts of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
-    /// What it signs in with.
+    /// The secrets that it signs in with.
     pub secrets: Vec<Secret>,
-    /// What of its certificates could be read.
+    /// Its readable certificates.
     pub certificates: Vec<Certificates>,
-    /// Whether its modem's profile speaks TLS, where the modem is known.
+    /// True if its modem's profile speaks TLS; `None` if the modem is not known.
     pub speaks_tls: Option<bool>,
-    /// Whether its modem can sign in at Alibaba Cloud by itself, where the modem is known.
+    /// True if its modem can sign in to Alibaba Cloud by itself; `None` if the modem is not known.
     pub signs_aliyun: Option<bool>,
-    /// Whether its device secret looks like one, where it could be read.
+    /// True if its device secret could be read and does not look like one.
     pub has_odd_secret: bool,
-    /// Where it stands, where an agent runs.
+    /// Its state, if an agent runs.
     pub state: Option<SessionState>,
-    /// What is now.
+    /// The present time.
     pub now: SystemTime,
 }
 
 impl Seen {
-    /// What is to be said of it.
+    /// Returns the findings on the session.
     pub fn findings(&self, session: &Session) -> Vec<Finding> {
         let mut findings = vec![broker(session)];
         findings.extend(self.credentials());
@@ -83,7 +83,8 @@ impl Seen {
         findings
     }
 
-    /// What Alibaba Cloud gives out looks always the same.
+    /// Checks the product key, the device secret and the host. Alibaba Cloud gives them a fixed
+    /// form.
     fn triple(&self, session: &Session) -> Vec<Finding> {
         let check = "credentials";
         let Access::Aliyun { device, options, modem_signs, .. } = &session.access else {
@@ -144,7 +145,7 @@ impl Seen {
             ));
         }
         findings.extend(self.certificates.iter().flat_map(|file| self.certificate(file)));
-        // A file that could not be read is told with the credentials.
+        // A file that could not be read is reported with the credentials.
         let all_read = self.secrets.iter().all(|secret| secret.fault.is_none());
         if findings.is_empty() && all_read {
             let until = self.certificates.iter().flat_map(|file| &file.valid).map(|v| v.until);
@@ -201,7 +202,7 @@ impl Seen {
     }
 }
 
-/// What is wrong with a secret, if anything.
+/// Returns the finding on a secret that cannot be used, or that any user may read.
 pub fn unusable(secret: &Secret) -> Option<Finding> {
     let check = "credentials";
     if let Some(fault) = &secret.fault {
@@ -264,7 +265,8 @@ fn is_private(address: Option<IpAddr>) -> bool {
     }
 }
 
-/// A reason may end with what to try: `… failed with code 3 (socket connect failed): check the broker's …`.
+/// Splits a reason that ends with advice:
+/// `… failed with code 3 (socket connect failed): check the broker's …`.
 fn parts(reason: Option<&str>) -> (&str, &str) {
     let reason = reason.unwrap_or("it gives no reason");
     let split = reason.find("): ").and_then(|at| reason.split_at_checked(at + 1));
@@ -297,24 +299,24 @@ fn state(state: &SessionState) -> Finding {
     }
 }
 
-/// Whether a device secret looks like one of Alibaba Cloud.
+/// Reports whether a device secret does not look like one of Alibaba Cloud's.
 pub fn is_odd_secret(secret: &str) -> bool {
     secret.len() != 32 || !secret.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// What a try to reach a broker from this machine came to.
+/// The result of a try to reach a broker from this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
-    /// Something takes connections there.
+    /// A program accepts connections there.
     Open,
     /// The name has no address here.
     NoName(String),
-    /// Nothing takes connections there.
+    /// Connections there fail.
     Closed(String),
 }
 
 impl Reach {
-    /// What is to be said of it. The modem has a network of its own: this is never more than a hint.
+    /// Returns the finding on the try. It is only a hint, since the modem has a network of its own.
     pub fn finding(&self, host: &str, port: u16) -> Finding {
         let check = "reach";
         let only = "the modem has a network of its own, so this is a hint only";

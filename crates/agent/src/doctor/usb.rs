@@ -1,10 +1,11 @@
-//! USB modems that are there and that no modem of the fleet has, twins, and ports that others have.
+//! USB modems without an entry in the fleet file, duplicate IMEIs, and ports that other programs
+//! hold.
 
 use super::{Finding, port};
 use crate::modems::devices::{Claim, DeviceReport};
 use discovery::is_identity;
 
-/// What is to be said of all that is plugged in; one line where that is nothing.
+/// Returns the findings on all that is plugged in; one line if there is no fault.
 pub fn findings(devices: &[DeviceReport]) -> Vec<Finding> {
     let check = "usb";
     let mut findings: Vec<Finding> = devices.iter().flat_map(of_device).collect();
@@ -17,7 +18,7 @@ pub fn findings(devices: &[DeviceReport]) -> Vec<Finding> {
 fn of_device(device: &DeviceReport) -> Vec<Finding> {
     let (check, place) = ("usb", &device.usb_path);
     let mut findings = Vec::new();
-    // Of a modem of the fleet its port is judged with it.
+    // The port of a modem of the fleet is judged with the modem.
     if device.modem.is_none() {
         findings.extend(device.busy().map(|busy| port::held(check, &busy)));
     }
@@ -35,7 +36,7 @@ fn of_device(device: &DeviceReport) -> Vec<Finding> {
             LOST_IMEI,
         ));
     }
-    // Of a modem of the fleet that is told with it.
+    // The flapping of a modem of the fleet is reported with the modem.
     if device.flapping && device.modem.is_none() {
         findings.push(flapping(check, &format!("USB {place}"), device.returns));
     }
@@ -62,11 +63,12 @@ fn of_device(device: &DeviceReport) -> Vec<Finding> {
     findings
 }
 
-/// What to do about a module without an IMEI of its own.
+/// The advice for a module without an IMEI of its own.
 pub(super) const LOST_IMEI: &str = "the module has lost its IMEI, as a firmware that was written wrongly does; no reset brings it \
      back: have its seller restore or replace it, and match it by `usb_path` or `port` meanwhile";
 
-/// Modems of which several tell the same IMEI, by their names: those at fixed ports are no USB devices here.
+/// Reports modems that have the same IMEI, by name. Modems at fixed ports are not among the USB
+/// devices.
 pub(super) fn twins(told: &[(&str, &str)]) -> Vec<Finding> {
     let same = |imei: &str| -> Vec<&str> {
         told.iter().filter(|(_, other)| *other == imei).map(|(name, _)| *name).collect()
@@ -85,7 +87,7 @@ pub(super) fn twins(told: &[(&str, &str)]) -> Vec<Finding> {
     }).collect()
 }
 
-/// A modem that comes and goes.
+/// Reports a modem that comes and goes.
 pub(super) fn flapping(check: &str, what: &str, returns: usize) -> Finding {
     Finding::warn(
         check,

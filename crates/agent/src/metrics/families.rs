@@ -1,7 +1,7 @@
-//! Every family that `/metrics` may hold: its name, type, labels and meaning, in one table.
+//! Every family of `/metrics`: its name, type, labels and meaning, in one table.
 //!
-//! Nothing is counted or shown under a name that does not stand here, so that `modemfleet schema --metrics`,
-//! and with it docs/metrics.md, tells them all.
+//! Nothing is counted or shown under a name outside this table. So `modemfleet schema --metrics`
+//! lists all families, and docs/metrics.md follows from it.
 
 use modem::observe::{
     DisconnectReason, ExchangeResult, PublishResult, RecoveryAction, RecoveryOutcome,
@@ -22,21 +22,21 @@ const COMMAND_BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.2, 1.0, 5.0, 30.0];
 /// A publish over a cellular link: tens of milliseconds in 5G, seconds in a bad cell.
 const PUBLISH_BUCKETS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
 
-/// From a booted modem (milliseconds) to one that is still booting (half a minute).
+/// From a booted modem (milliseconds) to a booting modem (half a minute).
 const DETECTION_BUCKETS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 4.0, 15.0, 60.0];
 
-/// What sort of numbers a family holds.
+/// The type of a family.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// What only grows while the agent runs.
+    /// Only grows while the agent runs.
     Counter,
-    /// What goes up and down.
+    /// Rises and falls.
     Gauge,
-    /// How often values fell below these bounds, which are in seconds.
+    /// The number of values below each of these bounds, which are in seconds.
     Histogram(&'static [f64]),
 }
 
-/// A label, and the values it may have.
+/// A label, and its possible values.
 #[derive(Debug)]
 pub struct Label {
     /// Its name.
@@ -45,40 +45,41 @@ pub struct Label {
     pub values: Values,
 }
 
-/// What a label may say.
+/// The values of a label.
 #[derive(Debug)]
 pub enum Values {
     /// One of these words.
     Words(fn() -> Vec<&'static str>),
-    /// Whatever this describes.
+    /// Any value that fits this description.
     Any(&'static str),
 }
 
-/// A family: what it is called, and what it means.
+/// A family of metrics.
 #[derive(Debug)]
 pub struct Family {
-    /// Its name, as it is scraped.
+    /// Its name in a scrape.
     pub name: &'static str,
-    /// What sort of numbers it holds.
+    /// Its type.
     pub kind: Kind,
-    /// What it means, in a sentence.
+    /// Its meaning, in a sentence.
     pub help: &'static str,
-    /// Its labels, in the order in which their values are given.
+    /// Its labels, in the order of their values.
     pub labels: &'static [&'static Label],
 }
 
 impl Family {
-    /// As the library of metrics wants to be told.
+    /// Returns the options that the metrics' library asks for.
     pub fn opts(&self) -> Opts {
         Opts::new(self.name, self.help)
     }
 
-    /// The names of its labels.
+    /// Returns the names of its labels.
     pub fn label_names(&self) -> Vec<&'static str> {
         self.labels.iter().map(|label| label.name).collect()
     }
 
-    /// The unit that its name ends with, as Prometheus advises; `None` for what has none.
+    /// Returns the unit at the end of its name, as Prometheus advises; `None` for a number without
+    /// a unit.
     fn unit(&self) -> Option<&'static str> {
         const UNITS: [(&str, &str); 8] = [
             ("_timestamp_seconds", "seconds since 1970"),
@@ -124,8 +125,8 @@ impl Label {
     }
 }
 
-/// All families as JSON: `[{"name", "type", "help", "unit", "buckets", "labels"}]`, by name. A label has its
-/// `values`, or says in `about` what it is.
+/// Returns all families as JSON: `[{"name", "type", "help", "unit", "buckets", "labels"}]`, by
+/// name. A label has its `values`, or a description of them in `about`.
 pub fn reference() -> Value {
     let mut all = ALL.to_vec();
     all.sort_unstable_by_key(|family| family.name);
@@ -190,30 +191,30 @@ labels! {
     CONSUMER = "consumer": Words(|| ConsumerKind::ALL.map(ConsumerKind::as_str).to_vec());
 }
 
-/// How a CONNECT ends.
+/// Results of a CONNECT.
 pub const CONNECT_RESULTS: [&str; 2] = ["ok", "error"];
-/// What becomes of a message that is handed in.
+/// Results of a publish by an application.
 pub const HAND_IN_RESULTS: [&str; 4] = ["accepted", "dropped", "refused", "failed"];
-/// What becomes of a reload.
+/// Results of a reload.
 pub const RELOAD_RESULTS: [&str; 2] = ["applied", "refused"];
-/// Why a connection to the MQTT listener is refused.
+/// A reason to refuse a connection to the MQTT listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionRefusal {
     /// A wrong user name or password.
     Password,
-    /// A client id that another user has.
+    /// A client id that another user holds.
     ClientId,
-    /// No place, or no file descriptor, for one more.
+    /// No place, or no file descriptor, is left.
     Full,
-    /// It gave way to others before its CONNECT.
+    /// The connection gave way to others before its CONNECT.
     Displaced,
 }
 
 impl ConnectionRefusal {
-    /// All of them, for metrics that start at 0.
+    /// All reasons, for metrics that start at 0.
     pub const ALL: [Self; 4] = [Self::Password, Self::ClientId, Self::Full, Self::Displaced];
 
-    /// The reason in the words of the metrics.
+    /// Returns the reason as the metrics spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
@@ -223,9 +224,9 @@ impl ConnectionRefusal {
         }
     }
 }
-/// Why a message is set aside while it is served.
+/// Reasons for which a message becomes a dead letter while it is served.
 pub const ASIDE_REASONS: [&str; 2] = ["refused", "poison"];
-/// What happens at a socket.
+/// Plugging in and removal of a modem.
 pub const PLUG_ACTIONS: [&str; 2] = ["add", "remove"];
 
 families! {

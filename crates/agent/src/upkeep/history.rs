@@ -1,6 +1,6 @@
-//! The last hour of each modem's signal, a value a minute, for the status page's lines.
+//! The last hour of each modem's signal, a value a minute, for the graphs of the status page.
 //!
-//! Prometheus keeps the real history; this is what a person sees who has only the gateway.
+//! Prometheus keeps the real history; this one is for a person who has only the gateway.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::now::View;
 
-/// Time between two values.
+/// The interval between two values.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Values kept: an hour's.
+/// The number of values kept: those of an hour.
 const KEPT: usize = 60;
 
 /// The signals of all modems over the last hour.
@@ -22,10 +22,10 @@ const KEPT: usize = 60;
 pub struct History(Mutex<BTreeMap<String, VecDeque<Option<f64>>>>);
 
 impl History {
-    /// Notes the present signals, and again each minute until told to stop.
+    /// Notes the present signals, and again each minute until stopped.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the notes; what was noted stays.
+    /// Dropping the future ends the notes; earlier values stay.
     pub async fn keep(&self, view: &View, stop: &CancellationToken) {
         let mut step = tokio::time::interval(STEP);
         // Both arms are cancel safe, and none awaits in its body.
@@ -39,7 +39,7 @@ impl History {
         }
     }
 
-    /// Forgets the modems that are not in the fleet any more.
+    /// Forgets the modems that left the fleet.
     fn keep_only(&self, is_kept: impl Fn(&str) -> bool) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|modem, _| is_kept(modem));
@@ -54,15 +54,15 @@ impl History {
         }
     }
 
-    /// A value a minute, the oldest first, in dBm; `None` where the modem told none.
+    /// Returns a value a minute, the oldest first, in dBm; `None` if the modem reported none.
     pub fn of(&self, modem: &str) -> Vec<Option<f64>> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(modem).map(|values| values.iter().copied().collect()).unwrap_or_default()
     }
 }
 
-/// The signal that tells most of a modem now: what was measured, and dBm. In LTE and 5G the reference signal
-/// tells more than the total power.
+/// Returns the best measure of a modem's signal now: its name, and its value in dBm. In LTE and 5G
+/// the reference signal says more than the total power.
 pub fn signal(snapshot: &Snapshot) -> Option<(&'static str, f64)> {
     let rsrp = || snapshot.signals.iter().find_map(|s| s.rsrp_dbm).map(|dbm| ("rsrp", dbm));
     let rssi = || snapshot.signals.iter().find_map(|s| s.rssi_dbm).map(|dbm| ("rssi", dbm));

@@ -1,4 +1,4 @@
-//! Modems with one thing wrong, and what is said of it.
+//! Modems with one fault, and the finding on it.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -81,7 +81,7 @@ fn seen(exam: Exam) -> Seen {
     Seen { exam: Ok(exam), state: None, pin: GivenPin::None, may_set_clock: true }
 }
 
-/// The one finding that is not ok.
+/// Returns the only finding that is not ok.
 fn fault(seen: &Seen, modem: &fleet::Modem) -> Finding {
     let mut faults = seen.findings(modem);
     faults.retain(|finding| finding.level != Level::Ok);
@@ -97,7 +97,7 @@ fn of_a_modem_in_good_order_there_is_nothing_to_say_but_so() {
     assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:?}");
 }
 
-/// An exam with one fault, and what is to be found: check, level, a part of the message and of the advice.
+/// An exam with one fault, and the expected check, level, part of the message and of the advice.
 type Fault = (Exam, &'static str, Level, &'static str, &'static str);
 
 fn with(change: fn(&mut Exam)) -> Exam {
@@ -221,7 +221,7 @@ fn each_fault_is_one_finding_with_its_cure() {
     for (exam, check, level, message, advice) in
         faults_of_cards().into_iter().chain(faults_of_networks())
     {
-        // Without a registration nobody expects an address, and without a card no network.
+        // Without a registration no address is expected, and without a card no network.
         let exam = if exam.registration.as_ref().is_ok_and(|r| !r.stat.is_registered()) {
             Exam { address: Ok(None), ..exam }
         } else {

@@ -1,4 +1,4 @@
-//! Sessions with one thing wrong, and what is said of it.
+//! Sessions with one fault, and the finding on it.
 
 use std::time::UNIX_EPOCH;
 
@@ -8,7 +8,7 @@ use fleet::{Context, Secrets};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The session of a fleet file with this broker and these keys of its own.
+/// Returns the session of a fleet file with this broker and these keys of its own.
 fn configured(broker: &str, keys: &str) -> Session {
     let text = format!(
         "gateway: gw\nbrokers: {{ b: {{ {broker} }} }}\nmodems: {{ m: {{ match: {{ model: sim7600 }}, sessions: {{ s: {{ broker: b{keys} }} }} }} }}"
@@ -148,7 +148,7 @@ fn where_a_session_stands_is_told_with_what_to_try() {
             "check APN and DNS"
         )
     );
-    // A refusal without a code, and a loss under a publish, are taken apart in the same way.
+    // A refusal without a code, and a loss during a publish, are split in the same way.
     for (reason, what, advice) in [
         (
             "the modem refused CMQTTCONNECT (it gave no code): an A76xx wants a password",
