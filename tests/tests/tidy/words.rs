@@ -15,10 +15,8 @@ const BUDGETS: &[(&str, &[&str], f64)] = &[
 
 /// Packages whose comments are not yet in plain English, and their present limits, in the order of
 /// the budgets. The figures only fall.
-const STILL: &[(&str, [f64; 4])] = &[
-    ("crates/agent", [10.0, 4.1, 1.3, 1.2]),
-    ("crates/fleet", [18.6, 11.0, 1.1, 1.8]),
-];
+const STILL: &[(&str, [f64; 4])] =
+    &[("crates/agent", [10.0, 4.1, 1.3, 1.2]), ("crates/fleet", [18.6, 11.0, 1.1, 1.8])];
 const STILL: &[(&str, [f64; 4])] = &[
     ("crates/agent", [10.0, 4.1, 1.3, 1.2]),
     ("crates/api", [16.0, 14.0, 2.1, 2.1]),
