@@ -17,7 +17,7 @@ use queue::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::messages::forward::{Routing, batch, lanes, session_lane};
+use crate::messages::forward::{LONGEST_ID, Variables, batch, lanes, session_lane};
 use crate::metrics::Metrics;
 use crate::metrics::labels::WayIn;
 use crate::now::{Now, View, find_session};
@@ -27,9 +27,6 @@ pub use identity::identity;
 
 /// The longest topic, in bytes: the modems' limit.
 pub const MAX_TOPIC: usize = 1_024;
-
-/// In the place of an id: all are as long.
-const LONGEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A message as an application hands it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -428,16 +425,18 @@ fn large_enough(
 
 /// What the route makes of a topic must be one on each of its paths.
 fn publishable(now: &Now, route: &Route, topic: &str) -> Result<(), Refusal> {
-    if route.publish_as.is_none() {
-        return Ok(());
-    }
-    let routing = Routing::of(route, now.fleet.gateway.as_str());
+    let Some(publish_as) = &route.publish_as else { return Ok(()) };
     for session in now.fleet.sessions().filter(|session| route.to.contains(&session.id)) {
-        let published = routing.topic(topic, LONGEST_ID, &session.id, &session.vars);
+        let published = variables(now, topic, session).fill(Some(publish_as));
         fleet::check_name(&published)
             .map_err(|reason| Refusal::Topic { topic: published.clone(), reason })?;
     }
     Ok(())
+}
+
+fn variables<'a>(now: &'a Now, topic: &'a str, session: &'a fleet::Session) -> Variables<'a> {
+    let (id, gateway) = (LONGEST_ID, now.fleet.gateway.as_str());
+    Variables { topic, id, gateway, session: &session.id, vars: &session.vars }
 }
 
 /// Bytes of the payload as its route publishes it, alone in its batch where it makes batches.

@@ -1,11 +1,14 @@
 //! One message given to one session, until its end is known.
 
+use std::future::Future;
 use std::time::Duration;
 
 use modem::session::{Job, Outcome, Progress, Uplink};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::ledger::FlightId;
+use super::target::Target;
 
 /// How long after a session went down the news of the message it was publishing may still come.
 const LAST_NEWS: Duration = Duration::from_secs(1);
@@ -24,14 +27,29 @@ pub(super) struct Delivery {
     pub(super) news: News,
 }
 
-/// Waits for the end of a message that was given to a session, or for its result to stay out. `job`: it is
-/// still to be given. `moved`: another message stalls there, and this one should go elsewhere.
-pub(super) async fn deliver(
+/// Gives a publish to a session, and waits for its end, or for its result to stay out.
+pub(super) fn give(
+    flight: FlightId,
+    job: Job,
+    news: mpsc::Receiver<Progress>,
+    target: &Target,
+) -> impl Future<Output = Delivery> + Send + use<> {
+    // At once: futures that wait for their turn may be woken in another order.
+    let job = match target.uplink.jobs.try_send(job) {
+        Err(TrySendError::Full(job)) => Some(job),
+        // The news of a job that is not taken end.
+        Ok(()) | Err(TrySendError::Closed(_)) => None,
+    };
+    deliver(flight, job, news, target.uplink.clone(), target.is_late.subscribe())
+}
+
+/// `job`: it is still to be given. `is_late`: another message's result is late there, and this one should go elsewhere.
+async fn deliver(
     flight: FlightId,
     job: Option<Job>,
     mut news: mpsc::Receiver<Progress>,
     uplink: Uplink,
-    mut moved: watch::Receiver<bool>,
+    mut is_late: watch::Receiver<bool>,
 ) -> Delivery {
     let (mut state, mut stalled) = (uplink.state.clone(), uplink.stalled.clone());
     let given = async {
@@ -54,7 +72,7 @@ pub(super) async fn deliver(
         biased;
         told = given => told.unwrap_or(Progress::Done(Outcome::Lost { by_broker: false })),
         () = down => Progress::Done(Outcome::NotSent),
-        _ = moved.wait_for(|moved| *moved) => Progress::Done(Outcome::NotSent),
+        _ = is_late.wait_for(|is_late| *is_late) => Progress::Done(Outcome::NotSent),
         _ = stalled.wait_for(|stalled| *stalled) => Progress::Done(Outcome::NotSent),
     };
     // It may be this very message on which the session stalls.

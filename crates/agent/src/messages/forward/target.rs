@@ -32,9 +32,9 @@ pub(super) struct Target {
     was_connected: Option<bool>,
     /// Since when it is connected again after it was down.
     back_since: Option<Instant>,
-    /// A result stays out there and its message went elsewhere: it gets nothing more until that
-    /// result is in.
-    pub(super) stalled: watch::Sender<bool>,
+    /// True while a result is late, and its message of this lane went elsewhere. The session gets nothing more
+    /// from the lane until that result is in. (`uplink.stalled` is the same of any lane, and as long as the session says.)
+    pub(super) is_late: watch::Sender<bool>,
 }
 
 /// The messages that a path takes while it is free.
@@ -65,7 +65,7 @@ impl Target {
             seen: Seen::default(),
             was_connected: None,
             back_since: None,
-            stalled: watch::Sender::new(false),
+            is_late: watch::Sender::new(false),
         }
     }
 
@@ -124,10 +124,9 @@ impl Target {
         }
     }
 
-    /// Reports whether a topic and a payload of so many bytes fit the modem, as far as that is known.
-    pub(super) fn may_take(&self, topic: &str, payload: usize) -> bool {
-        let takes =
-            |modem: &watch::Receiver<Snapshot>| modem.borrow().may_take(topic.len(), payload);
+    /// Reports whether a topic and a payload of these bytes fit the modem, as far as that is known.
+    pub(super) fn may_take(&self, topic: usize, payload: usize) -> bool {
+        let takes = |modem: &watch::Receiver<Snapshot>| modem.borrow().may_take(topic, payload);
         self.modem.as_ref().is_none_or(takes)
     }
 
@@ -172,9 +171,9 @@ impl Target {
         self.uplink.state.borrow().is_connected()
     }
 
-    /// Whether a result stays out there, of a message of this lane that went elsewhere or of any other.
+    /// Reports whether a result is late, of a message of this lane that went elsewhere or of any other.
     pub(super) fn is_stalled(&self) -> bool {
-        *self.stalled.borrow() || *self.uplink.stalled.borrow()
+        *self.is_late.borrow() || *self.uplink.stalled.borrow()
     }
 
     /// Whether it can take any message at all.
