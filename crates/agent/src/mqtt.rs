@@ -11,13 +11,17 @@
 //! its will. They wait on, bounded in memory, before those of the next client of that name.
 
 mod access;
+mod client;
 mod connection;
+mod end;
 mod entrance;
 mod in_memory;
+mod keep_alive;
 mod kept;
 mod link;
 mod listener;
 mod published;
+mod send_quota;
 mod serving;
 mod wire;
 

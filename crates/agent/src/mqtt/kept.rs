@@ -51,14 +51,14 @@ pub(super) enum Event {
 
 /// A message to be sent.
 #[derive(Debug)]
-pub(super) struct Out {
+pub(super) struct Unsent {
     pub(super) id: Option<Id>,
     pub(super) dup: bool,
     pub(super) message: Message,
 }
 
 /// A kept session while a connection has it.
-pub(super) struct Kept {
+pub(super) struct KeptSession {
     hold: Hold,
     news: watch::Receiver<Seq>,
     line: Line,
@@ -95,7 +95,7 @@ impl Line {
     }
 
     /// The next message, unless a message in flight has its number.
-    fn next(&mut self, in_flight: &HashSet<Id>) -> Option<Out> {
+    fn next(&mut self, in_flight: &HashSet<Id>) -> Option<Unsent> {
         let first = self.page.front()?;
         let id = (first.qos > 0).then(|| number(first.seq));
         if id.is_some_and(|id| in_flight.contains(&id)) {
@@ -105,7 +105,7 @@ impl Line {
         if let Some(id) = id {
             self.unacknowledged.push_back((message.seq, id));
         }
-        Some(Out {
+        Some(Unsent {
             id,
             dup: id.is_some() && message.seq <= self.sent,
             message: Message {
@@ -140,7 +140,7 @@ fn number(seq: Seq) -> Id {
 
 /// A session as its client finds it.
 pub(super) struct Found {
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<KeptSession>,
     pub(super) present: bool,
     pub(super) expiry: Duration,
 }
@@ -184,7 +184,7 @@ pub(super) async fn take_up(
                 subscription.add(filter, *qos, FILTERS);
             }
             let (present, expiry) = (attached.present, attached.expiry);
-            let kept = Kept::new(&attached, hold, inbox.watch());
+            let kept = KeptSession::new(&attached, hold, inbox.watch());
             Ok(Found { kept: Some(kept), present, expiry })
         }
         Err(AttachError::Owner) => Err(ConnectReason::NotAuthorized),
@@ -197,14 +197,14 @@ pub(super) async fn take_up(
 ///
 /// # Cancel safety
 /// A dropped call takes nothing.
-pub(super) async fn event(kept: &mut Option<Kept>) -> Event {
+pub(super) async fn event(kept: &mut Option<KeptSession>) -> Event {
     match kept {
         Some(kept) => kept.event().await,
         None => std::future::pending().await,
     }
 }
 
-impl Kept {
+impl KeptSession {
     fn new(attached: &Attached, hold: Hold, mut news: watch::Receiver<Seq>) -> Self {
         // What is there already is news to it.
         news.mark_changed();
@@ -266,7 +266,7 @@ impl Kept {
     }
 
     /// The next message, unless a message in flight has its number.
-    pub(super) fn next(&mut self, in_flight: &HashSet<Id>) -> Option<Out> {
+    pub(super) fn next(&mut self, in_flight: &HashSet<Id>) -> Option<Unsent> {
         self.line.next(in_flight)
     }
 

@@ -20,7 +20,7 @@ use fleet::{Name, SessionId};
 
 /// A message of the client that is not answered yet.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Unanswered {
     /// Its packet's number where its QoS is 1 or 2; a will has none.
     pub(super) id: Option<Id>,
     /// Whether it is the client's will.
@@ -32,10 +32,10 @@ pub(super) struct Held {
     /// Whether the queue was full after all: from then on it is alone on its way.
     was_refused: bool,
     /// Room in memory, once its client has gone.
-    kept: Option<OwnedSemaphorePermit>,
+    memory: Option<OwnedSemaphorePermit>,
 }
 
-impl Held {
+impl Unanswered {
     /// A message as it came.
     pub(super) fn new(id: Option<Id>, message: Message) -> Self {
         let (topic, qos) = (message.topic.clone(), message.qos);
@@ -44,7 +44,7 @@ impl Held {
             Err(flaw) => (Submission { qos, ..Submission::new(topic, Vec::new()) }, Some(flaw)),
         };
         let came = Instant::now();
-        Self { id, is_will: false, submission, flaw, came, was_refused: false, kept: None }
+        Self { id, is_will: false, submission, flaw, came, was_refused: false, memory: None }
     }
 
     /// The client's will.
@@ -127,7 +127,7 @@ fn wrong(name: &'static str, reason: String) -> Refusal {
 
 /// What became of a message.
 pub(super) struct Settled {
-    pub(super) held: Held,
+    pub(super) message: Unanswered,
     pub(super) result: Result<Receipt, Refusal>,
 }
 
@@ -157,7 +157,7 @@ pub(super) struct InHand {
 }
 
 struct Entry {
-    held: Held,
+    message: Unanswered,
     stage: Stage,
 }
 
@@ -200,7 +200,7 @@ impl InHand {
 
     /// Whether a message of QoS 2 with this number was seen.
     pub(super) fn known(&self, id: Id) -> Known {
-        let is_it = |entry: &Entry| entry.held.id == Some(id) && entry.held.qos() == 2;
+        let is_it = |entry: &Entry| entry.message.id == Some(id) && entry.message.qos() == 2;
         if self.unreleased.contains(&id) {
             Known::Stored
         } else if self.line.iter().any(is_it) {
@@ -216,11 +216,11 @@ impl InHand {
     }
 
     /// Takes a message to be stored. Of a client that has gone, only what it would not send again.
-    pub(super) fn push(&mut self, mut held: Held) {
-        if self.left.is_some() && !self.keep(&mut held) {
+    pub(super) fn push(&mut self, mut message: Unanswered) {
+        if self.left.is_some() && !self.keep(&mut message) {
             return;
         }
-        self.line.push_back(Entry { held, stage: Stage::Waiting });
+        self.line.push_back(Entry { message, stage: Stage::Waiting });
         self.start();
     }
 
@@ -232,11 +232,11 @@ impl InHand {
             return;
         }
         let mut is_alone = !self.line.iter().any(Entry::is_running);
-        for Entry { held, stage } in &mut self.line {
+        for Entry { message, stage } in &mut self.line {
             if !matches!(stage, Stage::Waiting) {
                 continue;
             }
-            if let Some(flaw) = held.flaw.take() {
+            if let Some(flaw) = message.flaw.take() {
                 self.hand_in.refused(WayIn::Mqtt);
                 *stage = Stage::Done(Err(flaw));
                 continue;
@@ -244,8 +244,8 @@ impl InHand {
             if self.refused_at.is_some_and(|at| !is_alone || at.elapsed() < ROOM_AGAIN) {
                 break;
             }
-            let Some(room) = self.hand_in.reserve(&held.submission) else { break };
-            let (hand_in, submission) = (self.hand_in.clone(), held.now());
+            let Some(room) = self.hand_in.reserve(&message.submission) else { break };
+            let (hand_in, submission) = (self.hand_in.clone(), message.now());
             let taken =
                 async move { hand_in.take_reserved(WayIn::Mqtt, submission, room).await }.boxed();
             *stage = Stage::Running(taken);
@@ -274,11 +274,11 @@ impl InHand {
             return Poll::Ready(Some(settled));
         }
         let mut was_full = false;
-        for Entry { held, stage } in &mut self.line {
+        for Entry { message, stage } in &mut self.line {
             let Stage::Running(taken) = stage else { continue };
             let Poll::Ready(result) = taken.poll_unpin(cx) else { continue };
             if result.as_ref().is_err_and(Refusal::is_full) {
-                (held.was_refused, was_full) = (true, true);
+                (message.was_refused, was_full) = (true, true);
                 self.refused_at = Some(Instant::now());
                 *stage = Stage::Waiting;
             } else {
@@ -295,20 +295,20 @@ impl InHand {
     /// The first message, once its fate is known.
     fn first(&mut self) -> Option<Settled> {
         let entry = self.line.pop_front()?;
-        let (held, result) = match entry {
-            Entry { held, stage: Stage::Done(result) } => (held, result),
+        let (message, result) = match entry {
+            Entry { message, stage: Stage::Done(result) } => (message, result),
             entry => {
                 self.line.push_front(entry);
                 return None;
             }
         };
-        if !self.line.iter().any(|entry| entry.held.was_refused && entry.is_waiting()) {
+        if !self.line.iter().any(|entry| entry.message.was_refused && entry.is_waiting()) {
             self.refused_at = None;
         }
-        if let (2, Some(id), Ok(_)) = (held.qos(), held.id, &result) {
+        if let (2, Some(id), Ok(_)) = (message.qos(), message.id, &result) {
             self.unreleased.insert(id);
         }
-        Some(Settled { held, result })
+        Some(Settled { message, result })
     }
 
     /// The client has gone. What it sends again since it is not answered is forgotten; the rest waits for room
@@ -318,20 +318,22 @@ impl InHand {
             return;
         }
         for mut entry in std::mem::take(&mut self.line) {
-            if !entry.is_waiting() || self.keep(&mut entry.held) {
+            if !entry.is_waiting() || self.keep(&mut entry.message) {
                 self.line.push_back(entry);
             }
         }
     }
 
     /// Makes room in memory for a message of a client that has gone. `false` where it is not kept.
-    fn keep(&mut self, held: &mut Held) -> bool {
-        let Some(memory) = self.left.as_ref().filter(|_| held.id.is_none()) else { return false };
-        match Arc::clone(memory).try_acquire_many_owned(held.cost()) {
-            Ok(permit) => held.kept = Some(permit),
+    fn keep(&mut self, message: &mut Unanswered) -> bool {
+        let Some(memory) = self.left.as_ref().filter(|_| message.id.is_none()) else {
+            return false;
+        };
+        match Arc::clone(memory).try_acquire_many_owned(message.cost()) {
+            Ok(permit) => message.memory = Some(permit),
             Err(_) => self.lost += 1,
         }
-        held.kept.is_some()
+        message.memory.is_some()
     }
 
     /// Reports whether none is on its way to the disk, or would be if there were room.
@@ -346,7 +348,8 @@ impl InHand {
 
     /// How many messages are lost if the line is dropped now: no client sends them again.
     pub(super) fn lost(&self) -> usize {
-        let lost = self.line.iter().filter(|entry| entry.is_waiting() && entry.held.id.is_none());
+        let lost =
+            self.line.iter().filter(|entry| entry.is_waiting() && entry.message.id.is_none());
         self.lost + lost.count()
     }
 }

@@ -1,19 +1,8 @@
-//! The two ends of a connection: what admission gives, and why it is over.
+//! The reasons for which a connection ends.
 
 use std::io;
 
-use crate::mqtt::wire::{Connect, ConnectReason, Reason};
-
-/// A client that may come in.
-pub(super) struct Admitted {
-    pub(super) connect: Box<Connect>,
-    /// Its client id if this side gave it one.
-    pub(super) assigned: Option<String>,
-    /// Its client id.
-    pub(super) name: String,
-    /// Its user, if users are checked.
-    pub(super) user: Option<String>,
-}
+use super::wire::{ConnectReason, Reason};
 
 /// How a connection ends.
 #[derive(Debug)]
@@ -38,10 +27,12 @@ impl From<io::Error> for End {
     }
 }
 
+/// The end of a client that is at fault, with words for it and for the log.
 pub(super) fn fault(reason: Reason, words: impl Into<String>) -> End {
     End::Fault(reason, words.into())
 }
 
+/// The end of a client whose client id another one has now.
 pub(super) fn taken_over() -> End {
     fault(Reason::SessionTakenOver, "another client came with its client id")
 }
