@@ -23,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activity::Activities;
 use crate::budget::Books;
-use crate::http::{self, App, Bounds, Door, Guesses, Tokens};
+use crate::http::{
+    self, App, Console, Door, Gate, Listings, Places, Receipts, Reloading, Status, Streams, Tokens,
+};
 use crate::logging::Log;
 use crate::messages::downlink::Downlink;
 use crate::messages::forward;
@@ -40,7 +42,6 @@ use crate::mqtt::{self, Users};
 use crate::now::{Now, View};
 use crate::recover::Recoverer;
 use crate::reload::{Contents, Planner, Reloads, Request};
-use crate::upkeep::history::History;
 use crate::upkeep::systemd::{self, Handed};
 use crate::upkeep::telemetry;
 use crate::upkeep::telemetry::TelemetryTasks;
@@ -231,10 +232,11 @@ impl Agent {
             .tokens
             .send_replace(Tokens::read(&fleet.http).context("could not read the tokens")?);
         let mut handed = Handed::take().context("the service manager's sockets")?;
-        agent.listen(&fleet.http, &mut handed, &app).await?;
+        let places = Places::new(Arc::clone(&agent.factory.metrics));
+        agent.listen(&fleet.http, &mut handed, &app, &places).await?;
         agent.listen_mqtt(fleet.mqtt.as_ref(), &mut handed, &app).await?;
         for socket in handed.rest().context("the service manager's sockets")? {
-            agent.serve_socket(socket, &app, Door::Socket);
+            agent.serve_socket(socket, &app, &places, Door::Socket);
         }
         agent.keep(app);
         agent.tell();
@@ -268,32 +270,29 @@ impl Agent {
 
     fn app(&self, log: Log, reloads: Reloads, sighted: watch::Receiver<Sightings>) -> App {
         let ModemFactory { metrics, downlink, .. } = &self.factory;
-        let (view, metrics) = (self.view.clone(), Arc::clone(metrics));
+        let (view, metrics, stop) = (self.view.clone(), Arc::clone(metrics), self.stop.clone());
+        let tokens = self.applied.tokens.subscribe();
+        let planner = Planner::new(
+            view.clone(),
+            self.sources.gateway.clone(),
+            self.sources.library.clone(),
+            self.applied.catalog.subscribe(),
+            self.applied.contents.subscribe(),
+            stop.clone(),
+        );
         App {
-            hand_in: HandIn::new(view.clone(), Arc::clone(&metrics), self.stop.clone()),
-            downlink: downlink.clone(),
-            given: self.forwarding.given(),
+            gate: Gate::new(tokens, view.clone(), Arc::clone(&metrics), stop.clone()),
+            hand_in: HandIn::new(view.clone(), Arc::clone(&metrics), stop.clone()),
+            receipts: Receipts::new(view.queue.clone(), self.forwarding.given()),
+            streams: Streams::new(downlink.clone(), stop),
+            status: Status::new(view.clone()),
             devices: Devices::new(sighted, &view, &metrics),
-            places: http::Places::new(Arc::clone(&metrics)),
+            listings: Listings::default(),
+            console: Console::new(self.factory.env.catalog.borrow().commands()),
+            reloading: Reloading::new(reloads, planner),
+            log,
             view,
             metrics,
-            history: Arc::new(History::default()),
-            bounds: Bounds::default(),
-            commands: self.factory.env.catalog.borrow().commands(),
-            log,
-            tokens: self.applied.tokens.subscribe(),
-            guesses: Arc::new(Guesses::default()),
-            door: Door::Tcp,
-            reloads,
-            planner: Planner::new(
-                self.view.clone(),
-                self.sources.gateway.clone(),
-                self.sources.library.clone(),
-                self.applied.catalog.subscribe(),
-                self.applied.contents.subscribe(),
-                self.stop.clone(),
-            ),
-            stop: self.stop.clone(),
         }
     }
 
@@ -305,13 +304,14 @@ impl Agent {
             Ok(())
         });
         self.keep_books();
-        let (guesses, stop) = (Arc::clone(&app.guesses), self.stop.clone());
+        let App { gate, status, .. } = app;
         self.services.spawn(async move {
-            guesses.report(&stop).await;
+            gate.report().await;
             Ok(())
         });
+        let stop = self.stop.clone();
         self.services.spawn(async move {
-            app.history.keep(&app.view, &app.stop).await;
+            status.keep(&stop).await;
             Ok(())
         });
     }
@@ -343,7 +343,7 @@ impl Agent {
         self.applied.users.send_replace(users);
         let serving = mqtt::Serving::new(
             app.hand_in.clone(),
-            app.downlink.clone(),
+            self.factory.downlink.clone(),
             self.applied.users.subscribe(),
             Arc::clone(&app.metrics),
             self.stop.clone(),
@@ -375,30 +375,32 @@ impl Agent {
         config: &fleet::Http,
         handed: &mut Handed,
         app: &App,
+        places: &Places,
     ) -> anyhow::Result<()> {
         let listener = handed
             .listen(config.listen)
             .await
             .with_context(|| format!("could not listen on {}", config.listen))?;
         let (router, stop) = (http::router(app.clone()), self.stop.clone());
-        let places = app.places.clone();
+        let all = places.clone();
         self.services.spawn(async move {
-            http::serve(listener, router, places, stop).await;
+            http::serve(listener, router, all, stop).await;
             Ok(())
         });
         let doors = [(&config.socket, Door::Socket), (&config.publish_socket, Door::PublishSocket)];
         for (path, door) in doors {
             if let Some(path) = path {
-                self.serve_socket(bound(path, handed).await?, app, door);
+                self.serve_socket(bound(path, handed).await?, app, places, door);
             }
         }
         Ok(())
     }
 
     /// Serves what who may open a socket may do: its permissions are the authority.
-    fn serve_socket(&mut self, listener: UnixListener, app: &App, door: Door) {
-        let (router, stop) = (http::router(App { door, ..app.clone() }), self.stop.clone());
-        let places = app.places.clone();
+    fn serve_socket(&mut self, listener: UnixListener, app: &App, places: &Places, door: Door) {
+        let gate = app.gate.clone().at(door);
+        let (router, stop) = (http::router(App { gate, ..app.clone() }), self.stop.clone());
+        let places = places.clone();
         self.services.spawn(async move {
             http::serve_socket(listener, door, router, places, stop).await;
             Ok(())

@@ -2,7 +2,6 @@
 
 mod accept;
 mod app;
-mod bounds;
 mod console;
 mod devices;
 mod doctor;
@@ -43,20 +42,28 @@ use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::now::Waiting;
+use crate::messages::downlink::Downlink;
+use crate::metrics::Metrics;
+use crate::modems::devices::Devices;
+use crate::now::{View, Waiting};
 use crate::upkeep::health::{self, Degraded};
 use fleet::printable::printable_lines;
 use token::Right;
 
 use accept::Origin;
-use app::REQUEST;
+use app::{REQUEST, Shared};
 use paths::{CONSOLE, MAX_FILE, PLAN};
 
 pub use accept::Places;
 pub use app::App;
-pub use bounds::Bounds;
+pub use console::Console;
 pub use error::ApiError;
-pub use guesses::Guesses;
+pub use gate::Gate;
+pub use modems::Status;
+pub use queue::Listings;
+pub use receipts::Receipts;
+pub use reload::Reloading;
+pub use stream::Streams;
 pub use token::{Door, Tokens};
 
 /// A message that a connected session could carry must not wait longer than this for the gateway to
@@ -68,9 +75,8 @@ const SOCKET_BACKLOG: u32 = 1_024;
 
 /// All routes.
 pub fn router(app: App) -> Router {
-    // Every layer clones it for every request.
-    let app = Arc::new(app);
-    let allowed = |least| middleware::from_fn_with_state((Arc::clone(&app), least), gate::allowed);
+    let (gate, app) = (app.gate.clone(), Shared::new(app));
+    let allowed = |least| middleware::from_fn_with_state((gate.clone(), least), gate::allowed);
     let publishing = Router::new()
         .route("/api/v1/messages/{id}", get(receipts::receipt))
         .route("/api/v1/outcomes", get(receipts::outcomes))
@@ -120,7 +126,7 @@ pub fn router(app: App) -> Router {
         // Read one byte more than a payload may have, so that too large a one gets our own answer.
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD + 1))
         .layer(middleware::from_fn(json_errors))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), gate::passed))
+        .layer(middleware::from_fn_with_state(gate, gate::passed))
         .with_state(app)
 }
 
@@ -130,7 +136,7 @@ fn in_time<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
 }
 
 /// A fleet file is much larger than all other bodies, so only a few are taken at the same time.
-fn plan(app: &Arc<App>) -> MethodRouter<Arc<App>> {
+fn plan(app: &Shared) -> MethodRouter<Shared> {
     post(reload::plan)
         .layer(DefaultBodyLimit::max(MAX_FILE))
         .layer(middleware::from_fn_with_state(app.clone(), reload::has_place))
@@ -177,11 +183,11 @@ fn too_large((most, what): (usize, &str)) -> Response {
 }
 
 /// The text format; a scrape reads what is cached and never talks to a modem.
-async fn metrics(State(app): State<Arc<App>>) -> Response {
+async fn metrics(State(metrics): State<Arc<Metrics>>, State(devices): State<Devices>) -> Response {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
-    app.devices.count();
-    match encoder.encode(&app.metrics.registry().gather(), &mut text) {
+    devices.count();
+    match encoder.encode(&metrics.registry().gather(), &mut text) {
         Ok(()) => {
             let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
             // A modem says what it likes, and `curl` shows it.
@@ -196,28 +202,28 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 }
 
 /// Reports whether the loops make progress: what a restart may cure.
-async fn livez(State(app): State<Arc<App>>) -> Response {
-    match health::check(&app.view.queue).await {
+async fn livez(State(view): State<View>) -> Response {
+    match health::check(&view.queue).await {
         Ok(()) => "ok\n".into_response(),
         Err(error) => unhealthy("queue", &error.to_string()),
     }
 }
 
-/// The same, and whether the disks of queue and inbox take what is written: what somebody has to cure.
-async fn healthz(State(app): State<Arc<App>>) -> Response {
-    let alive = livez(State(Arc::clone(&app))).await;
+/// The same, and whether the disks of queue and inbox take what is written: what an operator has to cure.
+async fn healthz(State(view): State<View>, State(streams): State<Streams>) -> Response {
+    let alive = livez(State(view.clone())).await;
     if alive.status() != StatusCode::OK {
         return alive;
     }
-    if let Some(degraded) = Degraded::of(&app.view.queue.stat()) {
+    if let Some(degraded) = Degraded::of(&view.queue.stat()) {
         return unhealthy(degraded.why.as_str(), &degraded.to_string());
     }
-    unstored(&app).map_or(alive, |words| unhealthy("inbox", &words))
+    unstored(streams.downlink()).map_or(alive, |words| unhealthy("inbox", &words))
 }
 
 /// The reason why the inbox cannot store what comes down, if it cannot.
-fn unstored(app: &App) -> Option<String> {
-    let failing = app.downlink.inbox()?.stat().failing?;
+fn unstored(downlink: &Downlink) -> Option<String> {
+    let failing = downlink.inbox()?.stat().failing?;
     Some(format!("what comes down cannot be stored: {}", failing.words()))
 }
 
@@ -226,9 +232,9 @@ fn unhealthy(word: &'static str, message: &str) -> Response {
 }
 
 /// Reports whether messages flow: a session is connected, none waits that it could carry, and what comes down is stored.
-async fn readyz(State(app): State<Arc<App>>) -> Response {
+async fn readyz(State(view): State<View>, State(streams): State<Streams>) -> Response {
     let mut reasons = Vec::new();
-    let now = app.view.now();
+    let now = view.now();
     if !now.sessions().any(|session| session.state().is_connected()) {
         reasons.push("no session is connected".to_owned());
     }
@@ -245,7 +251,7 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
                 .push(format!("{age} s ago a message was handed in to the lane {lane:?} {words}"));
         }
     }
-    reasons.extend(unstored(&app));
+    reasons.extend(unstored(streams.downlink()));
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
 }

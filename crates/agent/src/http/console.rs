@@ -12,24 +12,41 @@ use axum::response::sse::Event;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
-use modem::console::{self, ConsoleContext, Hearing, Outcome, Refusal, Wish};
+use modem::console::{self, Commands, ConsoleContext, Hearing, Outcome, Refusal, Wish};
 use modem::session::Chain;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::app::{App, REQUEST};
-use super::bounds::COMMANDS;
+use super::app::{REQUEST, modem};
 use super::error::ApiError;
+use super::gate::Gate;
 use super::query::Query;
-use super::stream::gapped;
-use super::token::Door;
-use crate::now::ModemView;
+use super::stream::{Streams, gapped};
+use crate::now::{ModemView, View};
 
 /// A command line, and the most data in Base64.
 pub(super) const MAX_BODY: usize = 24 * 1024;
 
 /// A command waits for its turn, its prompt, its answer and its result.
 pub(super) const LONGEST: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
+
+/// Commands to modems at the same time, of all modems: more than people type.
+const COMMANDS: usize = 16;
+
+/// Commands to modems: those that may be sent, and places for them.
+#[derive(Clone)]
+pub struct Console {
+    commands: Commands,
+    places: Arc<Semaphore>,
+}
+
+impl Console {
+    /// Commands that these tables judge.
+    pub fn new(commands: Commands) -> Self {
+        Self { commands, places: Arc::new(Semaphore::new(COMMANDS)) }
+    }
+}
 
 /// Runs a command, and answers what came of it. Where the caller goes away before its turn it is not
 /// sent; after that the port finishes it.
@@ -39,7 +56,9 @@ pub(super) const LONGEST: Duration = Duration::from_secs(3 * console::LONGEST.as
 /// that does not come, 409 where the port is not open, 415 for another type than JSON, 429 where too many
 /// are under way.
 pub(super) async fn run(
-    State(app): State<Arc<App>>,
+    State(gate): State<Gate>,
+    State(console): State<Console>,
+    State(view): State<View>,
     request: Request,
 ) -> Result<axum::Json<Outcome>, ApiError> {
     // A web page elsewhere may have a browser post a form, but no JSON.
@@ -54,15 +73,15 @@ pub(super) async fn run(
         let words = format!("the body is not what it should be, at column {}", error.column());
         ApiError::new(StatusCode::BAD_REQUEST, "body", words)
     })?;
-    let modem = app.modem(&asked.modem)?;
+    let modem = modem(&view, &asked.modem)?;
     let (name, dangerous) = (modem.name.as_str(), asked.dangerous);
-    if dangerous && app.door == Door::Tcp && !app.tokens.borrow().are_asked_for() {
+    if dangerous && gate.is_unguarded() {
         let words = "whoever reaches this port could lose the modem: what may harm goes by `http.socket`, or \
                      with an `http.token`";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "needs_token", words));
     }
-    let order = app.commands.order(wish(asked)?, ConsoleContext::Shared).map_err(refused)?;
-    let Ok(_place) = app.bounds.commands.try_acquire() else {
+    let order = console.commands.order(wish(asked)?, ConsoleContext::Shared).map_err(refused)?;
+    let Ok(_place) = console.places.try_acquire() else {
         let words = format!("{COMMANDS} commands are under way; wait for one");
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));
     };
@@ -72,7 +91,7 @@ pub(super) async fn run(
     } else {
         tracing::warn!(modem = name, command = order.shown(), dangerous, "sent by hand");
     }
-    Ok(axum::Json(app.commands.run(&at, order).await))
+    Ok(axum::Json(console.commands.run(&at, order).await))
 }
 
 /// The whole body: only the command itself may take longer than a request.
@@ -146,17 +165,18 @@ impl Reader {
 /// # Errors
 /// [`ApiError`]: 400, 404 for an unknown modem, 503 where too many listen.
 pub(super) async fn urcs(
-    State(app): State<Arc<App>>,
+    State(view): State<View>,
+    State(streams): State<Streams>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let whose =
         Query::once(query.as_deref(), &["modem"]).map_err(ApiError::parameter)?.take("modem");
-    let modem = whose.ok_or_else(|| ApiError::parameter("the parameter modem is missing"))?;
-    let hearing = app.modem(&modem)?.access.listen().ok_or_else(|| {
+    let name = whose.ok_or_else(|| ApiError::parameter("the parameter modem is missing"))?;
+    let hearing = modem(&view, &name)?.access.listen().ok_or_else(|| {
         let words = "too many listen to this modem; close a console";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
     })?;
-    let reader = Reader { hearing, stop: app.stop.clone() };
+    let reader = Reader { hearing, stop: streams.stop().clone() };
     Ok(gapped(stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((event, reader))

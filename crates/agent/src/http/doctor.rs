@@ -1,15 +1,15 @@
 //! `GET /api/v1/doctor`: what is wrong, as the agent's own process sees it.
 
-use std::sync::Arc;
-
 use api::doctor::Findings;
 use axum::extract::{RawQuery, State};
 use tokio::sync::Semaphore;
 
-use super::app::App;
+use super::app::modem;
 use super::error::ApiError;
 use super::query::Query;
 use crate::doctor::survey;
+use crate::modems::devices::Devices;
+use crate::now::View;
 
 /// Who asks while another is served waits: two at once would only keep the modems busy for longer.
 static TURN: Semaphore = Semaphore::const_new(1);
@@ -19,16 +19,17 @@ static TURN: Semaphore = Semaphore::const_new(1);
 /// # Errors
 /// [`ApiError`]: 400 for a parameter, 404 for an unknown modem.
 pub(super) async fn doctor(
-    State(app): State<Arc<App>>,
+    State(view): State<View>,
+    State(devices): State<Devices>,
     RawQuery(query): RawQuery,
 ) -> Result<axum::Json<Findings>, ApiError> {
     let only =
         Query::once(query.as_deref(), &["modem"]).map_err(ApiError::parameter)?.take("modem");
     let only = only.as_deref();
     if let Some(name) = only {
-        app.modem(name)?;
+        modem(&view, name)?;
     }
     let _turn = TURN.acquire().await;
-    let findings = survey::by_agent(&app.view, &app.devices, only).await;
+    let findings = survey::by_agent(&view, &devices, only).await;
     Ok(axum::Json(Findings { findings }))
 }

@@ -10,23 +10,40 @@ use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
-use super::app::App;
-use super::bounds::UPLOADS;
 use super::error::ApiError;
 use super::query::Query;
-use crate::reload::{Refused, Sent};
+use crate::reload::{Planner, Refused, Reloads, Sent};
 
 /// The longest name of a file, and of its folder: every path of the file that is not absolute gets the folder.
 const MAX_PATH: usize = 1024;
 
+/// Fleet files that are sent and judged at the same time: each is up to a megabyte, and more while it is read.
+const UPLOADS: usize = 4;
+
+/// Requests of reloads, and plans of them.
+#[derive(Clone)]
+pub struct Reloading {
+    reloads: Reloads,
+    planner: Planner,
+    uploads: Arc<Semaphore>,
+}
+
+impl Reloading {
+    /// Asks for reloads, and has other fleet files compared with the running one.
+    pub fn new(reloads: Reloads, planner: Planner) -> Self {
+        Self { reloads, planner, uploads: Arc::new(Semaphore::new(UPLOADS)) }
+    }
+}
+
 /// Lets a request with a fleet file through if there is a place for it; its body is not read before.
 pub(super) async fn has_place(
-    State(app): State<Arc<App>>,
+    State(reloading): State<Reloading>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let Ok(_place) = app.bounds.uploads.try_acquire() else {
+    let Ok(_place) = reloading.uploads.try_acquire() else {
         let words = format!("{UPLOADS} fleet files are being sent or judged; try again later");
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));
     };
@@ -37,8 +54,8 @@ pub(super) async fn has_place(
 ///
 /// # Errors
 /// [`ApiError`]: 422 where the file is refused, 429 where too many wait, 503 while the agent ends.
-pub(super) async fn apply(State(app): State<Arc<App>>) -> Result<Json<Plan>, ApiError> {
-    let lines = app.reloads.ask().await.map_err(refused)?;
+pub(super) async fn apply(State(reloading): State<Reloading>) -> Result<Json<Plan>, ApiError> {
+    let lines = reloading.reloads.ask().await.map_err(refused)?;
     Ok(Json(lines.into()))
 }
 
@@ -49,12 +66,12 @@ pub(super) async fn apply(State(app): State<Arc<App>>) -> Result<Json<Plan>, Api
 /// [`ApiError`]: 400 for a parameter, 422 where the file is refused, 429 while another one is judged, 503 while the
 /// agent ends.
 pub(super) async fn plan(
-    State(app): State<Arc<App>>,
+    State(reloading): State<Reloading>,
     RawQuery(query): RawQuery,
     body: Bytes,
 ) -> Result<Json<Plan>, Response> {
     let sent = sent(query.as_deref(), body).map_err(IntoResponse::into_response)?;
-    let lines = app.planner.plan(sent).await.map_err(not_planned)?;
+    let lines = reloading.planner.plan(sent).await.map_err(not_planned)?;
     Ok(Json(lines.into()))
 }
 

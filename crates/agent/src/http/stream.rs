@@ -4,12 +4,52 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use api::messages::Missed;
+use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use super::error::ApiError;
+use crate::messages::downlink::{Downlink, Subscription};
 
 /// Keeps proxies from closing a quiet stream.
 const STILL_HERE: Duration = Duration::from_secs(15);
+
+/// Event streams of what comes now, until the agent ends.
+#[derive(Clone)]
+pub struct Streams {
+    downlink: Downlink,
+    stop: CancellationToken,
+}
+
+impl Streams {
+    /// Streams of what sessions receive, until `stop`.
+    pub fn new(downlink: Downlink, stop: CancellationToken) -> Self {
+        Self { downlink, stop }
+    }
+
+    /// The messages that sessions receive.
+    pub(super) fn downlink(&self) -> &Downlink {
+        &self.downlink
+    }
+
+    /// Cancelled when the agent ends: then a stream ends, and whoever is kept waiting is answered.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// A place among the readers of event streams, with no filter yet.
+    ///
+    /// # Errors
+    /// [`ApiError`]: 503 if all places are taken.
+    pub(super) fn reader(&self) -> Result<Subscription, ApiError> {
+        self.downlink.reader().ok_or_else(|| {
+            let words = "too many local consumers; close one";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
+        })
+    }
+}
 
 /// Streams these events.
 pub(super) fn events(events: impl Stream<Item = Event> + Send + 'static) -> Response {
