@@ -49,29 +49,29 @@ use discovery::{Sightings, WantedModems};
 use fleet::Fleet;
 use fleet::models::Library;
 
-/// How long forwarders and servers may take to end once the modems have.
+/// The longest time for forwarders and servers to end once the modems have.
 const LAST_ACKS: Duration = Duration::from_secs(1);
 
-/// How long the queue and the inbox may take to close at the end: one commit.
+/// The longest time for the queue and the inbox to close at the end: one commit.
 const CLOSE_QUEUE: Duration = Duration::from_secs(5);
 
-/// What an agent starts with.
+/// The parts with which an agent starts.
 pub struct Start {
     /// The fleet file, which is read again at a reload.
     pub file: PathBuf,
-    /// This gateway's name, where it was told.
+    /// This gateway's name, if it was given.
     pub gateway: Option<String>,
-    /// What it says now.
+    /// Its contents now.
     pub fleet: Fleet,
-    /// Where models are read again at a reload.
+    /// The models' files, which are read again at a reload.
     pub library: Library,
     /// All models.
     pub catalog: Catalog,
     /// The queue, open.
     pub queue: Queue,
-    /// The inbox, where the fleet has one.
+    /// The inbox, if the fleet has one.
     pub inbox: Option<Inbox>,
-    /// What is logged.
+    /// The log.
     pub log: Log,
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct Applied {
 
 /// The modems that run.
 pub(crate) struct ModemTasks {
-    /// Their reconciler: they sign their sessions out when told to stop.
+    /// Their reconciler: they sign their sessions out when they are asked to stop.
     tasks: JoinSet<()>,
     /// The channel by which it is ordered.
     pub(crate) orders: mpsc::Sender<Order>,
@@ -141,21 +141,21 @@ pub struct Agent {
     pub(crate) applied: Applied,
     pub(crate) modems: ModemTasks,
     stop: CancellationToken,
-    /// Servers, and what goes on by itself: they end when told to.
+    /// Servers, and tasks that go on by themselves: they end when they are asked to.
     services: JoinSet<anyhow::Result<()>>,
     pub(crate) forwarding: Forwarding,
     pub(crate) adopter: Adopter,
     telemetry: TelemetryTasks,
-    /// What modems are made with.
+    /// The parts with which modems are made.
     pub(crate) factory: ModemFactory,
     pub(crate) view: View,
     requests: mpsc::Receiver<Request>,
 }
 
-/// Where no modem has a budget nobody asks what a SIM carries.
+/// Opens the count of each SIM's bytes, if a modem has a budget.
 ///
 /// # Errors
-/// Where the count that was kept cannot be read.
+/// The system's error if the count that was kept cannot be read.
 pub(crate) fn open_books(fleet: &Fleet) -> io::Result<Option<Arc<Books>>> {
     if fleet.modems.iter().all(|modem| modem.budget.is_none()) {
         return Ok(None);
@@ -187,7 +187,7 @@ impl Agent {
     /// Starts all parts.
     ///
     /// # Errors
-    /// Where one of them cannot start; those that did end when this is dropped.
+    /// The reason for which one of them cannot start; those that did end when this is dropped.
     pub async fn start(start: Start) -> anyhow::Result<Self> {
         let Start { file, gateway, fleet, library, catalog, queue, inbox, log } = start;
         let reading = fleet.clone();
@@ -257,7 +257,7 @@ impl Agent {
         let made = fleet.modems.iter().map(|modem| self.factory.modem(modem));
         let made: Vec<NewModem> =
             made.collect::<Result<_, _>>().context("could not read a secret")?;
-        // What waits in lanes that are gone may be much: it is looked at while all else serves.
+        // Many messages may wait in lanes that are gone: they are looked at while all else serves.
         let mut adoption = Adoption::new(&self.view.queue, &fleet);
         self.forwarding.hold(adoption.hold());
         let modems: Vec<_> = made.iter().map(|made| made.view.clone()).collect();
@@ -296,7 +296,7 @@ impl Agent {
         }
     }
 
-    /// Starts what goes on by itself: the signals' history, the watchdog, the books.
+    /// Starts the tasks that go on by themselves: the signals' history, the watchdog, the books.
     fn keep(&mut self, app: App) {
         let (queue, stop) = (self.view.queue.clone(), self.stop.clone());
         self.services.spawn(async move {
@@ -316,13 +316,13 @@ impl Agent {
         });
     }
 
-    /// Lets those modems tell their state that are to.
+    /// Starts the telemetry of the modems that have it.
     pub(crate) fn tell(&mut self) {
         let now = self.view.now();
         self.telemetry.set(telemetry::tasks(&now.fleet, &now.modems), &self.stop);
     }
 
-    /// Keeps the books up to date, where there are any.
+    /// Keeps the books up to date, if there are any.
     pub(crate) fn keep_books(&mut self) {
         let Some(books) = self.factory.books.clone() else { return };
         let stop = self.stop.clone();
@@ -396,7 +396,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Serves what who may open a socket may do: its permissions are the authority.
+    /// Serves a unix socket. Its permissions are the authority for what its callers may do.
     fn serve_socket(&mut self, listener: UnixListener, app: &App, places: &Places, door: Door) {
         let gate = app.gate.clone().at(door);
         let (router, stop) = (http::router(App { gate, ..app.clone() }), self.stop.clone());
@@ -432,7 +432,7 @@ impl Agent {
         let grace = self.view.now().fleet.shutdown_grace;
         self.modems.end(grace).await;
         self.adopter.stop().await;
-        // What the last publishes came to is still on its way from the sessions to the queue.
+        // The results of the last publishes are still on their way from the sessions to the queue.
         let (services, forwarding) = (&mut self.services, &mut self.forwarding);
         let ended = async {
             let services = async { while services.join_next().await.is_some() {} };
@@ -457,7 +457,7 @@ impl Agent {
     }
 }
 
-/// What modems are made with.
+/// The parts with which modems are made.
 fn factory(
     fleet: &Fleet,
     catalog: watch::Receiver<Arc<Catalog>>,

@@ -142,7 +142,7 @@ fn plan(app: &Shared) -> MethodRouter<Shared> {
         .layer(middleware::from_fn_with_state(app.clone(), reload::has_place))
 }
 
-/// The most bytes of a body at this path, and what it is.
+/// The most bytes of a body at this path, and its name in a sentence.
 fn most(path: &str) -> (usize, &'static str) {
     match path {
         PLAN => (MAX_FILE, "a fleet file has"),
@@ -151,7 +151,7 @@ fn most(path: &str) -> (usize, &'static str) {
     }
 }
 
-/// Whether a body is announced that is too large; it is refused before it comes.
+/// Reports whether a body is announced that is too large; it is refused before it comes.
 fn is_announced_too_large(request: &Request, most: usize) -> bool {
     let Some(announced) = request.headers().get(header::CONTENT_LENGTH) else { return false };
     let bytes = announced.to_str().ok().and_then(|bytes| bytes.parse().ok());
@@ -256,7 +256,7 @@ async fn readyz(State(view): State<View>, State(streams): State<Streams>) -> Res
     (status, axum::Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
 }
 
-/// How many seconds ago that was, if it is too long for a message to wait.
+/// The seconds since then, if they are too many for a message to wait.
 fn too_old(handed_in: Option<SystemTime>) -> Option<u64> {
     let age = SystemTime::now().duration_since(handed_in?).ok()?;
     (age > READY_AGE).then_some(age.as_secs())
@@ -265,12 +265,12 @@ fn too_old(handed_in: Option<SystemTime>) -> Option<u64> {
 /// Binds a unix socket for user and group, in the place of a stale one.
 ///
 /// # Errors
-/// What the system says; `AddrInUse` where another process listens there.
+/// The system's error; `AddrInUse` if another process listens there.
 pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     let stale = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     match UnixStream::connect(path).await {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        // Whatever else stands there is not ours to delete.
+        // Anything else there is not ours to delete.
         Err(error) if stale && error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)?;
         }
@@ -278,7 +278,7 @@ pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     }
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;
-    // Before it listens: until then the umask says who may connect.
+    // Before it listens: until then the umask decides who may connect.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     socket.listen(SOCKET_BACKLOG)
 }
@@ -305,7 +305,7 @@ pub async fn serve(listener: TcpListener, router: Router, places: Places, stop: 
 /// [`serve`] on the unix socket of this door.
 ///
 /// # Cancel safety
-/// As of [`serve`].
+/// The same as of [`serve`].
 pub async fn serve_socket(
     listener: UnixListener,
     door: Door,

@@ -37,7 +37,7 @@ pub(super) use places::{Origin, Place};
 /// the service's memory.
 const BUFFER: usize = 16 * 1024;
 
-/// How often connections are looked at whose time may be over.
+/// The time between two looks for connections whose time is over.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Connections that are accepted in a row. Each may have taken the place of one that is still to be closed.

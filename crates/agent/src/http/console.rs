@@ -1,4 +1,4 @@
-//! `/api/v1/at`: a person's commands to a modem's port, and what the modem says unasked.
+//! `/api/v1/at`: a person's commands to a modem's port, and the modem's URCs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,12 +48,12 @@ impl Console {
     }
 }
 
-/// Runs a command, and answers what came of it. Where the caller goes away before its turn it is not
+/// Runs a command, and answers with its outcome. If the caller goes away before its turn, it is not
 /// sent; after that the port finishes it.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for what is no command, 403 for what may harm, 404 for an unknown modem, 408 for a body
-/// that does not come, 409 where the port is not open, 415 for another type than JSON, 429 where too many
+/// [`ApiError`]: 400 for a line that is not a command, 403 for one that may harm, 404 for an unknown modem, 408 for a body
+/// that does not come, 409 if the port is not open, 415 for another type than JSON, 429 if too many
 /// are under way.
 pub(super) async fn run(
     State(gate): State<Gate>,
@@ -138,7 +138,7 @@ fn no_port(modem: &ModemView) -> ApiError {
     ApiError::new(StatusCode::CONFLICT, "no_port", words)
 }
 
-/// One reader of what a modem says.
+/// One reader of a modem's URCs.
 struct Reader {
     hearing: Hearing,
     stop: CancellationToken,
@@ -160,10 +160,10 @@ impl Reader {
     }
 }
 
-/// Streams what a modem says unasked, from now on, as server-sent events.
+/// Streams a modem's URCs from now on, as server-sent events.
 ///
 /// # Errors
-/// [`ApiError`]: 400, 404 for an unknown modem, 503 where too many listen.
+/// [`ApiError`]: 400, 404 for an unknown modem, 503 if too many listen.
 pub(super) async fn urcs(
     State(view): State<View>,
     State(streams): State<Streams>,

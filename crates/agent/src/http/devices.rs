@@ -1,4 +1,4 @@
-//! `GET /api/v1/devices`: every USB modem, whose it is, and who has its ports.
+//! `GET /api/v1/devices`: every USB modem, its entry of the fleet file, and the programs that have its ports.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::query::Query;
 use super::stream::Streams;
 use crate::modems::devices::DeviceReport;
 
-/// How long a caller is kept waiting for news; proxies and the server itself give up later.
+/// The longest that a caller is kept waiting for news; proxies and the server itself give up later.
 const NEWS: Duration = Duration::from_secs(20);
 
 /// Answers with the devices; `after` is the `version` of the last answer, and waits until there is another, for a while.

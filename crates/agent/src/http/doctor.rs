@@ -1,4 +1,4 @@
-//! `GET /api/v1/doctor`: what is wrong, as the agent's own process sees it.
+//! `GET /api/v1/doctor`: the faults that the agent's own process finds.
 
 use api::doctor::Findings;
 use axum::extract::{RawQuery, State};
@@ -11,10 +11,10 @@ use crate::doctor::survey;
 use crate::modems::devices::Devices;
 use crate::now::View;
 
-/// Who asks while another is served waits: two at once would only keep the modems busy for longer.
+/// One request at a time: two would only keep the modems busy for longer.
 static TURN: Semaphore = Semaphore::const_new(1);
 
-/// Answers with what was found, of one `modem` or of all.
+/// Answers with the findings, of one `modem` or of all.
 ///
 /// # Errors
 /// [`ApiError`]: 400 for a parameter, 404 for an unknown modem.

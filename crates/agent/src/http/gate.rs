@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::HttpRefusal;
 use crate::now::View;
 
-/// Paths where reading does something: modems are asked, a reader begins, a place among few is taken.
+/// Paths at which reading has an effect: modems are asked, a reader begins, a place among few is taken.
 const ACTING: [&str; 6] = [
     CONSOLE,
     "/api/v1/doctor",
@@ -63,7 +63,7 @@ impl Gate {
     /// Reports wrong tokens in the log, until the agent ends.
     ///
     /// # Cancel safety
-    /// What was not reported yet is forgotten.
+    /// Guesses that were not reported yet are forgotten.
     pub async fn report(&self) {
         self.guesses.report(&self.stop).await;
     }
@@ -176,8 +176,8 @@ impl Place {
     }
 }
 
-/// The only value of a header. An error where there are several, since it is not known which one counts, or where it
-/// is no text.
+/// The only value of a header. An error if there are several, since it is not known which one counts, or if it
+/// is not text.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
     let mut values = headers.get_all(name).iter().map(HeaderValue::to_str);
     match (values.next(), values.next()) {

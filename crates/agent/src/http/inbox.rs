@@ -24,7 +24,7 @@ const MOST: usize = 1000;
 #[derive(Debug)]
 struct Params {
     reader: Name,
-    /// After which message, or up to which one.
+    /// The message after which to read, or up to which to confirm.
     cursor: Option<String>,
     limit: usize,
     forget: bool,
@@ -75,7 +75,7 @@ pub(super) async fn confirm(
     }
 }
 
-/// Lists readers and sessions, and how far behind each is.
+/// Lists readers and sessions, with the number of messages that each is behind.
 ///
 /// # Errors
 /// [`ApiError`]: 404 without an inbox.

@@ -1,4 +1,4 @@
-//! `GET` and `PUT /api/v1/log`: what is logged, and whose AT dialogue, changed while the agent runs;
+//! `GET` and `PUT /api/v1/log`: the log's filter, and the modems whose AT dialogue is logged, changed while the agent runs;
 //! `GET /api/v1/log/recent`: the last of it, for a support bundle.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::error::ApiError;
 use crate::logging::Log;
 use crate::now::View;
 
-/// A dialogue is logged for this long where nobody says how long: it is chatty, and easily forgotten.
+/// The time for which a dialogue is logged unless the request says another: it is chatty, and easily forgotten.
 const TRACED: Duration = Duration::from_secs(600);
 
 /// The longest that can be asked for.
@@ -33,7 +33,7 @@ fn now(log: &Log) -> Logged {
     Logged { filter: log.filter(), traced: log.traced().names() }
 }
 
-/// Changes what is logged, and answers what is logged now.
+/// Changes the filter and the dialogues, and answers with the new state.
 pub(super) async fn change(
     State(log): State<Log>,
     State(view): State<View>,

@@ -1,4 +1,4 @@
-//! `GET /api/v1/messages`: what sessions receive, as server-sent events.
+//! `GET /api/v1/messages`: messages that sessions receive, as server-sent events.
 
 use api::messages::Received;
 use axum::extract::{RawQuery, State};
@@ -52,7 +52,7 @@ fn received(message: &Message) -> Received {
 /// may be given several times, or all.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for a bad filter, 503 where too many consumers are there.
+/// [`ApiError`]: 400 for a bad filter, 503 if too many consumers are there.
 pub(super) async fn messages(
     State(streams): State<Streams>,
     RawQuery(query): RawQuery,

@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::modems::Status;
 use super::stream::{self, Streams};
 
-/// How soon a change is seen; a page that is open costs a look a second, a closed one nothing.
+/// The time between two looks for a change; a page that is open costs a look a second, a closed one nothing.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Nothing but this server's own files runs or is loaded.

@@ -67,7 +67,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// What a refusal is in HTTP.
+/// The answer of HTTP to a refusal.
 fn refused(refusal: Refusal) -> ApiError {
     let words = modem::session::Chain(&refusal).to_string();
     let (status, code) = match refusal {

@@ -22,7 +22,7 @@ impl<'a> Query<'a> {
     /// The same, with parameters that may be repeated.
     ///
     /// # Errors
-    /// As of [`Self::once`].
+    /// The same as of [`Self::once`].
     pub(super) fn repeated(query: Option<&'a str>, known: &[&str]) -> Result<Self, String> {
         let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let read = |pair: &'a str| {

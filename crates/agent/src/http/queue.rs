@@ -1,6 +1,6 @@
 //! `/api/v1/queue`: figures, listing, requeue, purge.
 //!
-//! A request does one page of bounded work; `next` says where the following one goes on.
+//! A request does one page of bounded work; `next` is the place at which the following one goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl Default for Listings {
 const KNOWN: [&str; 10] =
     ["id", "lane", "topic", "state", "reason", "older_than", "after", "limit", "payload", "all"];
 
-/// What a request asks for.
+/// The parameters of a request.
 #[derive(Debug, Default)]
 struct Params {
     selection: Selection,
@@ -61,7 +61,7 @@ pub(super) async fn stat(State(view): State<View>) -> Json<Figures> {
 /// `GET /api/v1/queue/messages`.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for a parameter, 500 where the file cannot be read.
+/// [`ApiError`]: 400 for a parameter, 500 if the file cannot be read.
 pub(super) async fn messages(
     State(view): State<View>,
     State(listings): State<Listings>,
@@ -104,7 +104,7 @@ fn cut(page: &mut Page) {
 /// `POST /api/v1/queue/requeue`.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for a parameter, 404 where the one message is not aside, 500.
+/// [`ApiError`]: 400 for a parameter, 404 if the one message is not aside, 500.
 pub(super) async fn requeue(
     State(view): State<View>,
     State(listings): State<Listings>,
@@ -127,7 +127,7 @@ pub(super) async fn requeue(
 /// `POST /api/v1/queue/purge`.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for a parameter, 404 where the one message is not there or on its way, 500.
+/// [`ApiError`]: 400 for a parameter, 404 if the one message is not there or on its way, 500.
 pub(super) async fn purge(
     State(view): State<View>,
     State(listings): State<Listings>,

@@ -48,7 +48,7 @@ impl Receipts {
 /// Answers the receipt of the message of this id.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for what is not an id or any parameter, 404 where it is not known or no longer, 500.
+/// [`ApiError`]: 400 for a text that is not an id or any parameter, 404 if it is not known or no longer, 500.
 pub(super) async fn receipt(
     State(receipts): State<Receipts>,
     id: Result<Path<String>, PathRejection>,
@@ -123,7 +123,7 @@ fn event(trace: &Trace) -> Option<Event> {
 /// reader or the agent goes.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for any parameter, 503 where too many consumers are there.
+/// [`ApiError`]: 400 for any parameter, 503 if too many consumers are there.
 pub(super) async fn outcomes(
     State(receipts): State<Receipts>,
     State(streams): State<Streams>,

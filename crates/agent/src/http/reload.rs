@@ -1,4 +1,4 @@
-//! `POST /api/v1/reload`: the fleet file is read again; `…/plan` says what another one would change.
+//! `POST /api/v1/reload`: the fleet file is read again; `…/plan` lists the changes that another one would make.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,17 +53,17 @@ pub(super) async fn has_place(
 /// Reads the fleet file again, and answers once the fleet is what it says.
 ///
 /// # Errors
-/// [`ApiError`]: 422 where the file is refused, 429 where too many wait, 503 while the agent ends.
+/// [`ApiError`]: 422 if the file is refused, 429 where too many wait, 503 while the agent ends.
 pub(super) async fn apply(State(reloading): State<Reloading>) -> Result<Json<Plan>, ApiError> {
     let lines = reloading.reloads.ask().await.map_err(refused)?;
     Ok(Json(lines.into()))
 }
 
-/// What a reload of the fleet file in the body would change. `name` is its name for messages, `folder`
-/// is where relative paths in it begin.
+/// Answers with the changes that a reload of the fleet file in the body would make. `name` is its name for messages,
+/// `folder` is the folder of relative paths in it.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for a parameter, 422 where the file is refused, 429 while another one is judged, 503 while the
+/// [`ApiError`]: 400 for a parameter, 422 if the file is refused, 429 while another one is judged, 503 while the
 /// agent ends.
 pub(super) async fn plan(
     State(reloading): State<Reloading>,

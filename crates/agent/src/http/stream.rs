@@ -1,4 +1,4 @@
-//! Answers that go on: what happens, as server-sent events.
+//! Answers that go on: server-sent events.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub(super) fn events(events: impl Stream<Item = Event> + Send + 'static) -> Resp
         .into_response()
 }
 
-/// Streams these events, each with how many were missed since the one before, which is told first.
+/// Streams these events, each with the number that was missed since the one before. That number is sent first.
 pub(super) fn gapped(told: impl Stream<Item = (Event, u64)> + Send + 'static) -> Response {
     events(told.flat_map(|(event, missed)| {
         // A number can be written as JSON.

@@ -41,7 +41,7 @@ pub struct Message {
     pub payload: Bytes,
 }
 
-/// Where sessions leave what they receive; a cheap handle, to be cloned.
+/// The place for messages that sessions receive; a cheap handle, to be cloned.
 #[derive(Clone)]
 pub struct Downlink {
     inner: Arc<Inner>,
@@ -70,7 +70,7 @@ struct Consumer {
     kind: ConsumerKind,
     /// True from its first filter on: a client that only publishes takes no place from others.
     has_place: bool,
-    /// Whether it wants all topics, those with a leading `$` included, which `#` does not reach.
+    /// True if it wants all topics, those with a leading `$` included, which `#` does not reach.
     everything: bool,
     /// True if it reads what is stored from the inbox, and gets here what could not be stored.
     reads_inbox: bool,
@@ -98,7 +98,7 @@ impl Inner {
     }
 }
 
-/// How many consumers of a kind there may be.
+/// The most consumers of a kind.
 fn places(kind: ConsumerKind) -> usize {
     match kind {
         ConsumerKind::Mqtt => SUBSCRIBERS,
@@ -217,7 +217,7 @@ impl Subscription {
         }
     }
 
-    /// How many messages were missed since the last call.
+    /// Returns the number of messages that were missed since the last call.
     pub fn take_missed(&self) -> u64 {
         self.missed.swap(0, Ordering::Relaxed)
     }

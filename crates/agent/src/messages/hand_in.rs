@@ -1,4 +1,4 @@
-//! Hand-in: what every way in does with a message, whoever brought it.
+//! Hand-in: the one place in which all messages of applications are checked and stored.
 //!
 //! A message is checked, given its lane, and appended to the queue; the answer comes once it is on disk.
 //! HTTP and MQTT differ only in how they read a message and how they say what became of it.
@@ -31,17 +31,17 @@ pub const MAX_TOPIC: usize = 1_024;
 /// A message as an application hands it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// Where it goes.
+    /// Its topic.
     pub topic: String,
     /// Any bytes, at most [`MAX_PAYLOAD`].
     pub payload: Vec<u8>,
     /// 0, 1 or 2: how the modem publishes it.
     pub qos: u8,
-    /// Whether the broker keeps it.
+    /// True if the broker is to keep it.
     pub retain: bool,
     /// The session that it waits for, whatever the routes say.
     pub session: Option<SessionId>,
-    /// How long it is worth sending.
+    /// The time for which it is worth sending.
     pub ttl: Option<Duration>,
     /// 0 to [`queue::MAX_PRIORITY`].
     pub priority: u8,
@@ -65,7 +65,7 @@ impl Submission {
     }
 }
 
-/// Why a message was not taken.
+/// The reason for which a message was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The agent is ending.
@@ -94,7 +94,7 @@ pub enum Refusal {
         topic: usize,
         /// Bytes of the payload.
         payload: usize,
-        /// What they take, in words.
+        /// The sizes that they take, in words.
         room: String,
     },
     /// The fleet has no such session.
@@ -155,12 +155,12 @@ impl From<AppendError> for Refusal {
 }
 
 impl Refusal {
-    /// Whether the queue is full: what is refused now may be taken later.
+    /// Reports whether the queue is full: the same message may be taken later.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Queue(AppendError::Full { .. }))
     }
 
-    /// Whether the disk failed, which is nobody's fault who hands in.
+    /// Reports whether the disk failed, which is not the caller's fault.
     pub fn is_disk(&self) -> bool {
         matches!(self, Self::Queue(AppendError::Store(_)))
     }
@@ -188,7 +188,7 @@ impl Taken {
     }
 }
 
-/// Where messages are handed in; a cheap handle, to be cloned.
+/// The way in of messages; a cheap handle, to be cloned.
 #[derive(Clone)]
 pub struct HandIn {
     view: View,
@@ -223,7 +223,7 @@ impl HandIn {
     /// [`Refusal`]; nothing was then taken.
     ///
     /// # Cancel safety
-    /// As for [`Self::take`].
+    /// The same as for [`Self::take`].
     pub async fn take_copies(&self, way: WayIn, submission: Submission) -> Result<Taken, Refusal> {
         self.take_into(way, submission, None).await
     }
@@ -234,7 +234,7 @@ impl HandIn {
     /// As [`Self::take`].
     ///
     /// # Cancel safety
-    /// As for [`Self::take`]; the room is free again.
+    /// The same as for [`Self::take`]; the room is free again.
     pub async fn take_reserved(
         &self,
         way: WayIn,
@@ -272,7 +272,7 @@ impl HandIn {
         self.metrics.applications.handed_in(way, "refused");
     }
 
-    /// Whether a message of this topic would find its way now; what becomes of it is not told.
+    /// Checks that a message of this topic could be handed in now. Its end is not foretold.
     ///
     /// # Errors
     /// [`Refusal`], as [`Self::take`] would say it.
@@ -376,7 +376,7 @@ fn message(submission: Submission, lanes: &[String]) -> NewMessage {
     }
 }
 
-/// Where a message waits: for its session, or by the first route that matches.
+/// The lanes in which a message waits: its session's, or those of the first route that matches.
 fn lanes(now: &Now, submission: &Submission) -> Result<Vec<String>, Refusal> {
     if let Some(session) = &submission.session {
         if find_session(&now.modems, session).is_some() {
@@ -449,7 +449,7 @@ fn published_bytes(route: &Route, payload: &[u8]) -> Result<usize, Refusal> {
     if bytes > MAX_PAYLOAD { Err(Refusal::TooLarge { bytes }) } else { Ok(bytes) }
 }
 
-/// What a submission costs against the queue's bound.
+/// The cost of a submission against the queue's bound.
 fn size(submission: &Submission) -> u64 {
     let bytes = submission.topic.len().saturating_add(submission.payload.len());
     u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(queue::OVERHEAD)

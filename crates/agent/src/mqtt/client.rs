@@ -125,7 +125,7 @@ impl Client {
         self.agreed.is_some()
     }
 
-    /// Says if there is place for what one more packet brings.
+    /// Reports whether there is place for one more packet.
     pub(super) fn may_read(&self) -> bool {
         self.in_hand.has_place() && self.kept.as_ref().is_none_or(KeptSession::has_place)
     }
@@ -160,7 +160,7 @@ impl Client {
         (self.peer, self.in_hand)
     }
 
-    /// Says the last word, if the client can be told.
+    /// Encodes the last packet.
     pub(super) fn say_last(&mut self, last: Outgoing) {
         self.wire.encode(last, &mut self.outbound);
     }
@@ -269,7 +269,7 @@ impl Client {
         Ok(())
     }
 
-    /// Answers a message whose fate is known.
+    /// Answers a message whose result is known.
     pub(super) fn settled(&mut self, settled: Settled) -> Result<(), End> {
         let Settled { message, result } = settled;
         let refusal = match result {
@@ -307,7 +307,7 @@ impl Client {
         tracing::info!(peer = self.peer, "a message of a local MQTT client is refused: {words}");
         match message.id {
             Some(_) if self.wire.tells_reasons() => self.acknowledge(&message, reason, Some(words)),
-            // Nothing else tells this client; silence would look like success.
+            // This client has no other answer; silence would look like success.
             _ => Err(fault(reason.to_reason_code(), words)),
         }
     }
@@ -325,7 +325,7 @@ impl Client {
         }
     }
 
-    /// Sends a received message to the client, who gets QoS 1 at most.
+    /// Sends a received message to the client, with QoS 1 at most.
     pub(super) fn deliver(&mut self, message: &downlink::Message, qos: u8) {
         let qos = qos.min(1);
         let id = if qos > 0 { self.quota.next_id() } else { None };
@@ -341,7 +341,7 @@ impl Client {
         self.publish(id, false, out);
     }
 
-    /// `false` where it is larger than the client said it takes (MQTT 5.0 §3.1.2.11.4).
+    /// Returns `false` if the message is larger than the client said it takes (MQTT 5.0 §3.1.2.11.4).
     fn publish(&mut self, id: Option<Id>, dup: bool, message: Message) -> bool {
         let is_sent = self.wire.encode(Outgoing::Publish { id, dup, message }, &mut self.outbound);
         if is_sent {
@@ -392,7 +392,7 @@ impl Client {
         }
     }
 
-    /// DISCONNECT says how long the session is to last. It cannot bring one back that CONNECT did not want
+    /// Takes the time that the session is to last from DISCONNECT. It cannot bring one back that CONNECT did not want
     /// (MQTT 5.0 §3.14.2.2.2).
     fn set_expiry(&mut self, expiry: Option<Duration>) -> Result<(), End> {
         let Some(expiry) = expiry else { return Ok(()) };
@@ -405,7 +405,7 @@ impl Client {
         Ok(())
     }
 
-    /// Sends what the kept session has, as far as the window goes.
+    /// Sends messages of the kept session, as far as the send quota goes.
     pub(super) fn deliver_kept(&mut self) {
         while self.quota.has_room() {
             let next = self.kept.as_mut().and_then(|kept| kept.next(self.quota.in_flight()));
@@ -434,7 +434,7 @@ impl Client {
     }
 }
 
-/// What a subscription is answered.
+/// The answer to a subscription.
 fn grant(subscription: &Subscription, filter: &str, qos: u8, by_number: bool) -> Grant {
     if by_number {
         return Grant::SubscriptionIdentifiersNotSupported;

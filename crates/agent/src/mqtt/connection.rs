@@ -27,16 +27,16 @@ use super::wire::{Outgoing, Reason};
 use super::{FOREVER, WRITE};
 use crate::messages::downlink::{self, Subscription};
 
-/// Why a client is given up that says nothing.
+/// The reason for which a silent client is given up.
 const SILENT: &str = "nothing came within 1.5 times the keep-alive";
 
-/// What ends a wait.
+/// The event that ends a wait.
 enum Woken {
     Read(io::Result<usize>),
     Client(ClientEvent),
     Delivery(Arc<downlink::Message>, u8),
     Again,
-    /// It is not read from; whether it is still there is to be looked at.
+    /// The client is not read from, and it is time for a look at it.
     Look,
     Silent,
     ThrownOut,
@@ -72,8 +72,8 @@ impl<S: Link> Connection<S> {
         }
     }
 
-    /// Serves the client until it leaves, breaks the protocol, falls silent, or the agent ends; then sees to
-    /// what it left behind. Its place among the clients is free once the connection is closed.
+    /// Serves the client until it leaves, breaks the protocol, falls silent, or the agent ends; then stores
+    /// the messages that it left behind. Its place among the clients is free once the connection is closed.
     ///
     /// # Cancel safety
     /// Dropping it closes the connection; what is not acknowledged may or may not have been taken.
@@ -112,7 +112,7 @@ impl<S: Link> Connection<S> {
             self.client.take_packets(&subscription)?;
             left::start(self.client.in_hand(), self.signed_in.as_ref());
             self.client.deliver_kept();
-            // Who is thrown out is not waited for: what it left behind goes before its follower's.
+            // A client that is thrown out is not waited for: its messages go before those of the next of its name.
             tokio::select! {
                 flushed = self.flush() => flushed?,
                 () = out.cancelled() => return Err(taken_over()),
@@ -132,7 +132,7 @@ impl<S: Link> Connection<S> {
         let has_room = self.client.has_room();
         let pause = self.client.in_hand().pause();
         let (input, events) = self.client.split(may_read);
-        // All arms are cancel safe: what is not taken now is there the next time.
+        // All arms are cancel safe: an event that is not taken now is there the next time.
         tokio::select! {
             read = self.stream.read_buf(input), if may_read => Woken::Read(read),
             event = events.next() => Woken::Client(event),
@@ -152,7 +152,7 @@ impl<S: Link> Connection<S> {
                 if let Some(settled) = settled {
                     self.client.settled(*settled)?;
                 }
-                // What one sync made durable is answered in one write.
+                // Messages that one sync made durable are answered in one write.
                 while let Some(Some(settled)) = self.client.in_hand().next().now_or_never() {
                     self.client.settled(settled)?;
                 }

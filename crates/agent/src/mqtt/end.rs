@@ -4,7 +4,7 @@ use std::io;
 
 use super::wire::{ConnectReason, Reason};
 
-/// How a connection ends.
+/// The end of a connection.
 #[derive(Debug)]
 pub(super) enum End {
     /// The client said so.
@@ -15,7 +15,7 @@ pub(super) enum End {
     Broken,
     /// CONNECT is refused.
     Refused(ConnectReason),
-    /// The client did, or sent, what cannot be served.
+    /// The client broke the protocol, or asked for a thing that is not served.
     Fault(Reason, String),
     /// The agent ends.
     Stopping,

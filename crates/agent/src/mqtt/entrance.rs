@@ -48,7 +48,7 @@ struct Here {
     next: u64,
     /// In the order they came.
     all: BTreeMap<u64, Newcomer>,
-    /// How many gave way without a calm between two, and when the last did.
+    /// The number that gave way without a calm between two, and the time of the last.
     gone: usize,
     last_gone: Option<Instant>,
 }

@@ -9,7 +9,7 @@ use super::{DEAF, FOREVER, LAST_READ, LOOK, UNHEARD};
 /// The signs of life of a client.
 #[derive(Debug)]
 pub(super) struct KeepAlive {
-    /// How long the client may stay silent.
+    /// The longest silence of the client.
     silence: Duration,
     heard: Instant,
     /// The last look at a client that is not read from, and the bytes that were unread then.

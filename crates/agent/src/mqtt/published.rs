@@ -1,4 +1,4 @@
-//! What a client published and is not on disk yet: in order, bounded, and held back while the queue is full.
+//! Messages of a client that are not on disk yet: in order, bounded, and held back while the queue is full.
 
 use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
@@ -21,15 +21,15 @@ use fleet::{Name, SessionId};
 /// A message of the client that is not answered yet.
 #[derive(Debug)]
 pub(super) struct Unanswered {
-    /// Its packet's number where its QoS is 1 or 2; a will has none.
+    /// Its packet's number if its QoS is 1 or 2; a will has none.
     pub(super) id: Option<Id>,
-    /// Whether it is the client's will.
+    /// True if it is the client's will.
     pub(super) is_will: bool,
     submission: Submission,
-    /// Why it is refused whatever the queue says; it is answered in its turn all the same.
+    /// The reason for which it is refused whatever the queue says. It is answered in its turn all the same.
     flaw: Option<Refusal>,
     came: Instant,
-    /// Whether the queue was full after all: from then on it is alone on its way.
+    /// True if the queue was full after all: from then on it is alone on its way.
     was_refused: bool,
     /// Room in memory, once its client has gone.
     memory: Option<OwnedSemaphorePermit>,
@@ -62,7 +62,7 @@ impl Unanswered {
         self.submission.ttl.is_some_and(|ttl| ttl <= self.came.elapsed())
     }
 
-    /// As it is handed in now: what it waited for here is a part of its time.
+    /// Returns the message to hand in now: the wait here is a part of its time.
     fn now(&self) -> Submission {
         let ttl = self.submission.ttl.map(|ttl| ttl.saturating_sub(self.came.elapsed()));
         Submission { ttl, ..self.submission.clone() }
@@ -125,13 +125,13 @@ fn wrong(name: &'static str, reason: String) -> Refusal {
     Refusal::Property { name, reason }
 }
 
-/// What became of a message.
+/// A message with its answer.
 pub(super) struct Settled {
     pub(super) message: Unanswered,
     pub(super) result: Result<Receipt, Refusal>,
 }
 
-/// How a message of QoS 2 stands, by its packet's number (MQTT 3.1.1 §4.3.3).
+/// The state of a message of QoS 2, by its packet's number (MQTT 3.1.1 §4.3.3).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// Its first copy is on its way to the disk, and is answered once it is there.
@@ -151,7 +151,7 @@ pub(super) struct InHand {
     unreleased: HashSet<Id>,
     /// Nothing is started: what an earlier client of the same name left behind goes first.
     is_held_back: bool,
-    /// Where what is kept for clients that have gone takes its room, once this one has.
+    /// Once the client has gone: memory for the messages of such clients.
     left: Option<Arc<Semaphore>>,
     lost: usize,
 }
@@ -166,7 +166,7 @@ enum Stage {
     Waiting,
     /// On its way to the disk.
     Running(BoxFuture<'static, Result<Receipt, Refusal>>),
-    /// Its fate is known, and told after those before it.
+    /// Its result is known, and is answered after those before it.
     Done(Result<Receipt, Refusal>),
 }
 
@@ -183,7 +183,7 @@ impl InHand {
         }
     }
 
-    /// Starts nothing as long as this says so.
+    /// Starts nothing as long as this is set.
     pub(super) fn hold_back(&mut self, yes: bool) {
         self.is_held_back = yes;
     }
@@ -193,12 +193,12 @@ impl InHand {
         self.is_held_back
     }
 
-    /// Whether one more may be read.
+    /// Reports whether one more may be read.
     pub(super) fn has_place(&self) -> bool {
         self.left.is_some() || self.line.len() < usize::from(IN_HAND)
     }
 
-    /// Whether a message of QoS 2 with this number was seen.
+    /// Returns the state of the message of QoS 2 with this number.
     pub(super) fn known(&self, id: Id) -> Known {
         let is_it = |entry: &Entry| entry.message.id == Some(id) && entry.message.qos() == 2;
         if self.unreleased.contains(&id) {
@@ -210,7 +210,7 @@ impl InHand {
         }
     }
 
-    /// PUBREL came: the number is free. `false` where it was not taken.
+    /// PUBREL came: the number is free. `false` if it was not taken.
     pub(super) fn release(&mut self, id: Id) -> bool {
         self.unreleased.remove(&id)
     }
@@ -253,12 +253,12 @@ impl InHand {
         }
     }
 
-    /// How long until the queue is asked again, where a message waits for that.
+    /// Returns the time until the queue is asked again, if a message waits for that.
     pub(super) fn pause(&self) -> Option<Duration> {
         self.line.iter().any(Entry::is_waiting).then_some(ROOM_AGAIN)
     }
 
-    /// The next message whose fate is known, in the order they came. `None` where the queue was full after
+    /// The next message whose result is known, in the order they came. `None` if the queue was full after
     /// all, so that one waits again.
     ///
     /// # Cancel safety
@@ -292,7 +292,7 @@ impl InHand {
         }
     }
 
-    /// The first message, once its fate is known.
+    /// The first message, once its result is known.
     fn first(&mut self) -> Option<Settled> {
         let entry = self.line.pop_front()?;
         let (message, result) = match entry {
@@ -324,7 +324,7 @@ impl InHand {
         }
     }
 
-    /// Makes room in memory for a message of a client that has gone. `false` where it is not kept.
+    /// Makes room in memory for a message of a client that has gone. `false` if it is not kept.
     fn keep(&mut self, message: &mut Unanswered) -> bool {
         let Some(memory) = self.left.as_ref().filter(|_| message.id.is_none()) else {
             return false;
@@ -341,12 +341,12 @@ impl InHand {
         self.line.is_empty()
     }
 
-    /// Reports whether some are on their way to the disk, or not told yet.
+    /// Reports whether some are on their way to the disk, or not answered yet.
     pub(super) fn is_busy(&self) -> bool {
         self.line.iter().any(|entry| !entry.is_waiting())
     }
 
-    /// How many messages are lost if the line is dropped now: no client sends them again.
+    /// Counts the messages that are lost if the line is dropped now: no client sends them again.
     pub(super) fn lost(&self) -> usize {
         let lost =
             self.line.iter().filter(|entry| entry.is_waiting() && entry.message.id.is_none());

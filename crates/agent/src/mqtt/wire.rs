@@ -47,7 +47,7 @@ pub(super) struct Message {
     pub(super) properties: Vec<(String, String)>,
 }
 
-/// What a client says first.
+/// CONNECT, a client's first packet.
 #[derive(Debug)]
 pub(super) struct Connect {
     pub(super) client_id: String,
@@ -60,11 +60,11 @@ pub(super) struct Connect {
     /// Seconds; 0 is none.
     pub(super) keep_alive: u16,
     pub(super) will: Option<Message>,
-    /// How many messages without acknowledgement the client takes.
+    /// The most messages without acknowledgement that the client takes.
     pub(super) receive_max: u16,
-    /// Whether it lacks the client id that its version (3.1) asks for.
+    /// True if it lacks the client id that its version (3.1) asks for.
     pub(super) nameless: bool,
-    /// Whether it asks for MQTT 5's own authentication exchange, which is not spoken here.
+    /// True if it asks for MQTT 5's own authentication exchange, which is not spoken here.
     pub(super) wants_authentication: bool,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Connect {
 #[derive(Debug)]
 pub(super) enum Incoming {
     Connect(Box<Connect>),
-    /// `id` where the QoS is not 0. `alias` where MQTT 5's topic alias is used.
+    /// `id` if the QoS is not 0. `alias` if MQTT 5's topic alias is used.
     Publish {
         id: Option<Id>,
         alias: bool,
@@ -82,7 +82,7 @@ pub(super) enum Incoming {
     Acknowledged(Id),
     /// PUBREL.
     Release(Id),
-    /// `by_number` where MQTT 5's subscription identifier is used.
+    /// `by_number` if MQTT 5's subscription identifier is used.
     Subscribe {
         id: Id,
         filters: Vec<(String, u8)>,
@@ -153,9 +153,9 @@ pub(super) enum Outgoing {
 /// Bytes that are no MQTT, or not for here.
 #[derive(Debug)]
 pub(super) struct Malformed {
-    /// What to tell the client.
+    /// The reason, for the client.
     pub(super) reason: Reason,
-    /// What a CONNECT that is at fault is answered, where that can be said.
+    /// The answer to a CONNECT that is at fault, if there is one.
     pub(super) refusal: Option<ConnectReason>,
 }
 
@@ -201,7 +201,7 @@ impl Wire {
         Self(MqttCodec::Version(VersionCodec))
     }
 
-    /// Whether acknowledgements can carry errors.
+    /// Reports whether acknowledgements can carry errors.
     pub(super) fn tells_reasons(&self) -> bool {
         matches!(self.0, MqttCodec::V5(_))
     }

@@ -43,7 +43,7 @@ const HEAD: Duration = Duration::from_secs(10);
 /// Between two requests. Above a minute, so that a client that sends one each minute needs no new connection each time.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// How long a client may take no byte of what is written to it.
+/// The longest time in which a client takes no byte of its answer.
 const UNREAD: Duration = Duration::from_secs(30);
 
 /// After so long, such a client gives way.
@@ -190,7 +190,7 @@ struct Closed {
 }
 
 struct State {
-    /// How many places there are.
+    /// The number of places.
     most: usize,
     next: u64,
     seats: BTreeMap<u64, Seat>,
@@ -299,7 +299,7 @@ struct Inner {
 }
 
 impl Places {
-    /// As many places as the limit of open files allows, and 256 at most.
+    /// Makes as many places as the limit of open files allows, and 256 at most.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self::of(descriptors::share(PLACES), metrics)
     }

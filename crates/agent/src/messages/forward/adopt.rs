@@ -31,11 +31,11 @@ pub type Held = BTreeSet<Arc<str>>;
 /// Messages that are moved in one commit.
 const STEP: usize = 256;
 
-/// How often a lane is emptied so that another one can get its name. Each time a message may be handed in
+/// The most times that a lane is emptied so that another one can get its name. Each time a message may be handed in
 /// just then; to move all of the other lane would take longer than so many attempts.
 const ATTEMPTS: u32 = 1_000;
 
-/// How long after a failure what is left is looked at again.
+/// The wait after a failure, until the rest is looked at again.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// The lanes with messages that a fleet does not have, and the homes of these messages.
@@ -50,7 +50,7 @@ pub struct Adoption {
 struct Orphan {
     lane: Arc<str>,
     seen: Seen,
-    /// How many messages were seen of each home; `None`: no route matches.
+    /// The number of messages seen of each home; `None`: no route matches.
     homes: BTreeMap<Option<Arc<str>>, u64>,
     /// All of them were seen, but for those that came since.
     is_whole: bool,

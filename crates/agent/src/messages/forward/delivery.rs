@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, watch};
 use super::ledger::FlightId;
 use super::target::Target;
 
-/// How long after a session went down the news of the message it was publishing may still come.
+/// After a session went down, the news of the message that it was publishing may come for so long.
 const LAST_NEWS: Duration = Duration::from_secs(1);
 
-/// What became of a message given to a session.
+/// The news of a publish that was given to a session.
 pub(super) enum News {
     /// Its end.
     Done(Outcome),

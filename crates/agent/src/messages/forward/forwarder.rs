@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::now::Waiting;
 use fleet::SessionId;
 
-/// How long a forwarder that ends waits for the end of what it gave out.
+/// The longest that a forwarder that ends waits for the results of its publishes.
 const LAST_NEWS: Duration = Duration::from_secs(10);
 
 /// Held for a publish until the ends of all its messages are on disk.

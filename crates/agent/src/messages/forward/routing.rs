@@ -1,4 +1,4 @@
-//! What a route says of its paths: which is taken now, and what a message is published as.
+//! The rules of a route: which path is taken now, and the topic and payload of each publish.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,22 +19,22 @@ const LABEL: usize = 64;
 /// An id in the place of a message's own: all are as long.
 pub const LONGEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// How a lane chooses among its sessions.
+/// The rules by which a lane chooses among its sessions and publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {
-    /// The route in the words of the metrics; only where one of its sessions is active at a time.
+    /// The route in the words of the metrics, if one of its sessions is active at a time.
     pub(super) label: Option<String>,
     publish_as: Option<Template>,
     gateway: String,
     hold_down: Duration,
     stay: bool,
-    /// How messages are put together, where they are.
+    /// The format of batches, if the route makes them.
     pub(super) batch: Option<Batch>,
     /// After this long without a result a message goes to the next path.
     pub(super) stall: Duration,
 }
 
-/// What holds for messages that wait for one session.
+/// The rules for messages that wait for one session.
 impl Default for Routing {
     fn default() -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Default for Routing {
 }
 
 impl Routing {
-    /// What the fleet file says of a route on this gateway.
+    /// The rules of a route of the fleet file, on this gateway.
     pub fn of(route: &Route, gateway: &str) -> Self {
         Self {
             label: (route.policy == Policy::Failover).then(|| label(&route.topic, LABEL)),
@@ -147,7 +147,7 @@ pub(super) struct Path {
     pub(super) free: bool,
     /// The least priority that the budget of its SIM lets through.
     pub(super) floor: u8,
-    /// It came back at this time, after it was down; `None` for one that never was.
+    /// The time at which it came back after it was down; `None` if it never was.
     pub(super) back_since: Option<Instant>,
 }
 

@@ -1,4 +1,4 @@
-//! What the forwarder asks of the queue: leases, and the record of each message's end.
+//! The forwarder's work with the queue: leases, and the record of each message's end.
 
 use modem::session::Chain;
 use queue::{Lease, State, StoreError};
