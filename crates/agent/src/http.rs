@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -41,6 +41,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
+use tracing::Instrument as _;
 
 use crate::messages::downlink::Downlink;
 use crate::metrics::Metrics;
@@ -127,7 +128,16 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD + 1))
         .layer(middleware::from_fn(json_errors))
         .layer(middleware::from_fn_with_state(gate, gate::passed))
+        .layer(middleware::from_fn(in_span))
         .with_state(app)
+}
+
+/// Has the log name the request. The path is the route's: one that comes from outside may hold anything.
+async fn in_span(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let path = route.map(MatchedPath::as_str);
+    let span = tracing::error_span!("request", method = %request.method(), path);
+    next.run(request).instrument(span).await
 }
 
 /// Gives requests to these routes a bounded time, and all of them the same.
@@ -190,7 +200,7 @@ async fn metrics(State(metrics): State<Arc<Metrics>>, State(devices): State<Devi
     match encoder.encode(&metrics.registry().gather(), &mut text) {
         Ok(()) => {
             let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
-            // A modem says what it likes, and `curl` shows it.
+            // A modem's texts may hold anything, and `curl` shows them.
             let text = printable_lines(&String::from_utf8_lossy(&text));
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
@@ -201,7 +211,7 @@ async fn metrics(State(metrics): State<Arc<Metrics>>, State(devices): State<Devi
     }
 }
 
-/// Reports whether the loops make progress: what a restart may cure.
+/// Reports whether the loops make progress: a restart may cure it if they do not.
 async fn livez(State(view): State<View>) -> Response {
     match health::check(&view.queue).await {
         Ok(()) => "ok\n".into_response(),
@@ -209,7 +219,7 @@ async fn livez(State(view): State<View>) -> Response {
     }
 }
 
-/// The same, and whether the disks of queue and inbox take what is written: what an operator has to cure.
+/// Reports the same, and whether the disks of queue and inbox take writes, which an operator has to cure.
 async fn healthz(State(view): State<View>, State(streams): State<Streams>) -> Response {
     let alive = livez(State(view.clone())).await;
     if alive.status() != StatusCode::OK {
@@ -221,7 +231,7 @@ async fn healthz(State(view): State<View>, State(streams): State<Streams>) -> Re
     unstored(streams.downlink()).map_or(alive, |words| unhealthy("inbox", &words))
 }
 
-/// The reason why the inbox cannot store what comes down, if it cannot.
+/// The reason for which the inbox cannot store messages, if it cannot.
 fn unstored(downlink: &Downlink) -> Option<String> {
     let failing = downlink.inbox()?.stat().failing?;
     Some(format!("what comes down cannot be stored: {}", failing.words()))
@@ -231,7 +241,7 @@ fn unhealthy(word: &'static str, message: &str) -> Response {
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, word, message).into_response()
 }
 
-/// Reports whether messages flow: a session is connected, none waits that it could carry, and what comes down is stored.
+/// Reports whether messages flow: a session is connected, none waits that it could carry, and the inbox stores messages.
 async fn readyz(State(view): State<View>, State(streams): State<Streams>) -> Response {
     let mut reasons = Vec::new();
     let now = view.now();
@@ -283,7 +293,7 @@ pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     socket.listen(SOCKET_BACKLOG)
 }
 
-/// Bytes that the system keeps of what a client does not read. Without a bound it would be megabytes for each, of the service's
+/// Bytes of an answer that the system keeps until the client reads them. Without a bound it would be megabytes for each, of the service's
 /// memory; and a client that takes some of them every now and then would not be seen to.
 const SEND: usize = 64 * 1024;
 
@@ -291,12 +301,12 @@ const SEND: usize = 64 * 1024;
 /// and a client tries again after a second.
 const BACKLOG: i32 = 4096;
 
-/// Serves until `stop`, and then ends what is under way.
+/// Serves until `stop`, and then waits for the requests that are under way.
 ///
 /// # Cancel safety
 /// Dropping it closes every connection.
 pub async fn serve(listener: TcpListener, router: Router, places: Places, stop: CancellationToken) {
-    // Best effort; what is accepted inherits the bound.
+    // Best effort; accepted connections inherit the bound.
     let _ = listen(&listener, BACKLOG);
     let _ = sockopt::set_socket_send_buffer_size(&listener, SEND);
     accept::serve(listener, |peer| Origin::of(peer.ip()), router, places, stop).await;
