@@ -172,7 +172,7 @@ async fn bound(path: &Path, handed: &mut Handed) -> anyhow::Result<UnixListener>
     listener.with_context(|| format!("could not listen on {}", path.display()))
 }
 
-/// Adds what is read at each scrape.
+/// Adds the collectors that are read at each scrape.
 fn register(factory: &ModemFactory, view: &View) -> prometheus::Result<()> {
     let mut collectors: Vec<Box<dyn Collector>> =
         vec![Box::new(view.clone()), Box::new(Process::new())];

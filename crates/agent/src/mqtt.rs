@@ -77,7 +77,7 @@ const LEFT_AGAIN: Duration = Duration::from_millis(500);
 /// The time between two looks at a client that is not read from: it may have gone.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Room in bytes for what one read may bring.
+/// Room for one read, in bytes.
 const READ: usize = 4 * 1024;
 
 /// The packets of a client that has gone are read within this time.

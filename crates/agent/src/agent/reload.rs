@@ -146,7 +146,7 @@ impl Agent {
         let views = views(&fleet, old, &made, &joining);
         let lanes = forward::plan(&fleet, &views);
         self.adopter.stop().await;
-        // While all goes on: what is known of the lanes that go need not be looked at while they stand still.
+        // While all goes on: lanes that are known by now need no look while they stand still.
         let mut adoption = Adoption::new(&self.view.queue, &fleet);
         adoption.look(LOOK).await;
         self.forwarding.hold(adoption.hold());

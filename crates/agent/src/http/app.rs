@@ -33,7 +33,7 @@ pub struct App {
     pub hand_in: HandIn,
     /// The place of each message.
     pub receipts: Receipts,
-    /// Event streams of what sessions receive, and the inbox.
+    /// Event streams of messages that sessions receive, and the inbox.
     pub streams: Streams,
     /// The modems and sessions that run now.
     pub view: View,

@@ -69,7 +69,7 @@ pub(super) async fn run(
     }
     let body = body_of(request).await?;
     let asked: Command = serde_json::from_slice(&body).map_err(|error| {
-        // Its words would repeat what stands there, which may be a secret.
+        // Its words would repeat the text, which may be a secret.
         let words = format!("the body is not what it should be, at column {}", error.column());
         ApiError::new(StatusCode::BAD_REQUEST, "body", words)
     })?;

@@ -157,7 +157,7 @@ impl Place {
     fn read(text: &str) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
         let host = authority.host();
-        // What stands before the host, a user, belongs into no request.
+        // A user, before the host, belongs into no request.
         let port = match text.strip_prefix(host)? {
             "" | ":" => None,
             port => Some(port.strip_prefix(':')?.parse().ok()?),

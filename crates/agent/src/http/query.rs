@@ -39,7 +39,7 @@ impl<'a> Query<'a> {
         pairs.map(read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The value of a parameter, the last where there are several.
+    /// The value of a parameter, the last if there are several.
     pub(super) fn take(&mut self, key: &str) -> Option<String> {
         self.0.extract_if(.., |(name, _)| *name == key).last().map(|(_, value)| value)
     }

@@ -17,7 +17,7 @@ use super::query::Query;
 use crate::messages::backlog::{self, BacklogError, PAGE, Selection, Step};
 use crate::now::View;
 
-/// Payload of one answer, in bytes, beyond which it ends with `next`: what is not read yet is held in memory.
+/// Payload of one answer, in bytes, beyond which it ends with `next`: an answer that is not read yet is held in memory.
 const MOST: usize = 1024 * 1024;
 
 /// Pages of the queue that are read at the same time; a further request waits.
@@ -87,7 +87,7 @@ pub(super) async fn messages(
     }))
 }
 
-/// Leaves to the next page what is beyond [`MOST`]; one message always stays.
+/// Leaves messages beyond [`MOST`] to the next page; one always stays.
 fn cut(page: &mut Page) {
     let mut bytes = 0_usize;
     let fits = page.records.iter().take_while(|record| {
@@ -209,7 +209,7 @@ impl Params {
         Ok(())
     }
 
-    /// Refuses to change everything where nobody said so.
+    /// Refuses to change everything unless the request says so.
     fn meant(self) -> Result<Self, ApiError> {
         if self.selection.is_everything() && !self.all {
             return Err(bad("say which messages are meant, or all=true"));

@@ -50,10 +50,10 @@ pub(super) async fn has_place(
     Ok(next.run(request).await)
 }
 
-/// Reads the fleet file again, and answers once the fleet is what it says.
+/// Reads the fleet file again, and answers once it is applied.
 ///
 /// # Errors
-/// [`ApiError`]: 422 if the file is refused, 429 where too many wait, 503 while the agent ends.
+/// [`ApiError`]: 422 if the file is refused, 429 if too many wait, 503 while the agent ends.
 pub(super) async fn apply(State(reloading): State<Reloading>) -> Result<Json<Plan>, ApiError> {
     let lines = reloading.reloads.ask().await.map_err(refused)?;
     Ok(Json(lines.into()))
@@ -75,7 +75,7 @@ pub(super) async fn plan(
     Ok(Json(lines.into()))
 }
 
-/// The file, with what the query says of it.
+/// The file, with its name and folder from the query.
 fn sent(query: Option<&str>, body: Bytes) -> Result<Sent, ApiError> {
     let bad = |words: String| ApiError::new(StatusCode::BAD_REQUEST, "parameter", words);
     let mut query = Query::repeated(query, &["name", "folder"]).map_err(bad)?;

@@ -16,7 +16,7 @@ use crate::messages::downlink::{Downlink, Subscription};
 /// Keeps proxies from closing a quiet stream.
 const STILL_HERE: Duration = Duration::from_secs(15);
 
-/// Event streams of what comes now, until the agent ends.
+/// Event streams, until the agent ends.
 #[derive(Clone)]
 pub struct Streams {
     downlink: Downlink,
@@ -24,7 +24,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Streams of what sessions receive, until `stop`.
+    /// Streams of messages that sessions receive, until `stop`.
     pub fn new(downlink: Downlink, stop: CancellationToken) -> Self {
         Self { downlink, stop }
     }
@@ -34,7 +34,7 @@ impl Streams {
         &self.downlink
     }
 
-    /// Cancelled when the agent ends: then a stream ends, and whoever is kept waiting is answered.
+    /// Cancelled when the agent ends: then a stream ends, and a caller that is kept waiting is answered.
     pub(super) fn stop(&self) -> &CancellationToken {
         &self.stop
     }

@@ -1,7 +1,7 @@
 //! Hand-in: the one place in which all messages of applications are checked and stored.
 //!
 //! A message is checked, given its lane, and appended to the queue; the answer comes once it is on disk.
-//! HTTP and MQTT differ only in how they read a message and how they say what became of it.
+//! HTTP and MQTT differ only in reading a message and in answering it.
 
 mod identity;
 
@@ -85,7 +85,7 @@ pub enum Refusal {
         /// Its length.
         bytes: usize,
     },
-    /// It is larger than the modem of any path takes, or empty where they take nothing empty.
+    /// It is larger than the modem of any path takes, or empty if they take nothing empty.
     #[error(
         "no modem of its route takes a topic of {topic} and a payload of {payload} bytes; they take {room}"
     )]
@@ -171,7 +171,7 @@ impl Refusal {
 pub struct Taken {
     /// Of the message, or of its first copy.
     pub first: Receipt,
-    /// The ids of all its copies with the first, in the order of the route's paths; empty where there is one
+    /// The ids of all its copies with the first, in the order of the route's paths; empty if there is one
     /// message only.
     pub copies: Vec<MessageId>,
 }
@@ -281,7 +281,7 @@ impl HandIn {
         lanes(&self.view.now(), submission).map(drop)
     }
 
-    /// Room for a message in all its copies, beside all that is on its way. `None` where it does not fit surely.
+    /// Room for a message in all its copies, beside all that is on its way. `None` if it does not fit surely.
     /// A queue that drops instead of refusing always has room.
     pub fn reserve(&self, submission: &Submission) -> Option<Room> {
         self.reserve_where(submission, |fits, _| fits)
@@ -314,8 +314,8 @@ impl HandIn {
         Amount { messages: copies, bytes: size(submission).saturating_mul(copies) }
     }
 
-    /// Room for a message that nobody holds back. The queue may know its key; it is asked even if it is full,
-    /// but only once nothing is on its way: what was reserved is not taken from others.
+    /// Room for a message that does not wait for it. The queue may know its key; it is asked even if it is full,
+    /// but only once nothing is on its way: room that others have reserved is theirs.
     async fn room(&self, submission: &Submission) -> Result<Room, Refusal> {
         let has_key = submission.key.is_some();
         let mut on_its_way = self.on_its_way.subscribe();
@@ -347,7 +347,7 @@ impl HandIn {
             None => self.room(&submission).await?,
         };
         let taken = self.view.queue.append_copies(message(submission, &lanes), lanes).await;
-        // A reload came in between: its lane may be one that nobody forwards any more.
+        // A reload came in between: its lane may be one without a forwarder.
         if !Arc::ptr_eq(&now, &self.view.now()) {
             self.view.strays.notify_one();
         }
@@ -439,7 +439,7 @@ fn variables<'a>(now: &'a Now, topic: &'a str, session: &'a fleet::Session) -> V
     Variables { topic, id, gateway, session: &session.id, vars: &session.vars }
 }
 
-/// Bytes of the payload as its route publishes it, alone in its batch where it makes batches.
+/// Bytes of the payload as its route publishes it, alone in its batch if it makes batches.
 fn published_bytes(route: &Route, payload: &[u8]) -> Result<usize, Refusal> {
     let Some(batch) = &route.batch else { return Ok(payload.len()) };
     if let Some(reason) = batch::flaw(batch, payload) {
@@ -474,7 +474,7 @@ impl Amount {
     }
 }
 
-/// Room in the queue that nobody else is given, until this is dropped.
+/// Room in the queue for one message, reserved until this is dropped.
 #[derive(Debug)]
 pub struct Room {
     of: watch::Sender<Amount>,

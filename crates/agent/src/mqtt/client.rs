@@ -1,6 +1,6 @@
 //! The protocol state of one client: packets in, packets out, and the messages that are on their way in both directions.
 //!
-//! It has no stream. The connection reads bytes into it, has it take the packets, and writes what it has to say.
+//! It has no stream. The connection reads bytes into it, has it take the packets, and writes its output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Client {
         &self.peer
     }
 
-    /// Room for what a read brings.
+    /// Room for the bytes of a read.
     pub(super) fn input(&mut self) -> &mut BytesMut {
         self.inbound.reserve(READ);
         &mut self.inbound
@@ -80,7 +80,7 @@ impl Client {
         &mut self.outbound
     }
 
-    /// Forgets what is to be written: nothing reads it any more.
+    /// Forgets the output: nothing reads it any more.
     pub(super) fn forget_output(&mut self) {
         self.outbound.clear();
     }
@@ -90,7 +90,7 @@ impl Client {
         &mut self.in_hand
     }
 
-    /// The next packet of what was read, if a whole one is there.
+    /// The next packet of the input, if a whole one is there.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -135,7 +135,7 @@ impl Client {
         self.quota.has_room()
     }
 
-    /// Room for what a read brings, if `may_read`, and the events that come meanwhile.
+    /// Room for the bytes of a read, if `may_read`, and the events that come meanwhile.
     pub(super) fn split(&mut self, may_read: bool) -> (&mut BytesMut, Events<'_>) {
         if may_read {
             self.inbound.reserve(READ);
@@ -143,7 +143,7 @@ impl Client {
         (&mut self.inbound, Events { in_hand: &mut self.in_hand, kept: &mut self.kept })
     }
 
-    /// The connection ends: what the client acknowledged is confirmed, and it is away from here on.
+    /// The connection ends: the client's acknowledgements are confirmed, and it is away from here on.
     pub(super) fn leave_session(&mut self) {
         if let Some(mut kept) = self.kept.take() {
             kept.leave();
@@ -195,7 +195,7 @@ pub(super) enum ClientEvent {
 
 /// Packets of the client.
 impl Client {
-    /// Takes the packets that were read, as long as there is place for what they bring.
+    /// Takes the packets of the input, as long as there is place for their messages.
     pub(super) fn take_packets(&mut self, subscription: &Subscription) -> Result<(), End> {
         while self.may_read() {
             match self.decode() {

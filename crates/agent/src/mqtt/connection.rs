@@ -76,7 +76,7 @@ impl<S: Link> Connection<S> {
     /// the messages that it left behind. Its place among the clients is free once the connection is closed.
     ///
     /// # Cancel safety
-    /// Dropping it closes the connection; what is not acknowledged may or may not have been taken.
+    /// Dropping it closes the connection; a message without acknowledgement may or may not have been taken.
     pub(super) async fn serve(mut self, entrance: AtEntrance) {
         let end = match self.talk(entrance).await {
             Ok(never) => match never {},
@@ -203,7 +203,7 @@ impl<S: Link> Connection<S> {
         }
     }
 
-    /// The client has gone. It is read to the end all the same, for what is not sent once more.
+    /// The client has gone. It is read to the end all the same, for messages that are not sent once more.
     fn lose(&mut self) {
         self.keep_alive.lose();
         self.unheard = None;
@@ -220,7 +220,7 @@ impl<S: Link> Connection<S> {
         Ok(())
     }
 
-    /// Writes what there is to say. `false`: the client does not take it any more.
+    /// Writes the packets that wait. `false`: the client does not take them any more.
     async fn write(&mut self) -> Result<bool, End> {
         let output = self.client.output();
         if output.is_empty() {

@@ -1,4 +1,4 @@
-//! Keep-alive: whether a client is still there, judged by what has come from it (MQTT 3.1.1 §3.1.2.10).
+//! Keep-alive: a client's signs of life (MQTT 3.1.1 §3.1.2.10).
 
 use std::time::Duration;
 

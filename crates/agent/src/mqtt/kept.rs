@@ -1,8 +1,8 @@
-//! A session that outlives its connection: what it has from the inbox, in order, and what it acknowledged.
+//! A session that outlives its connection: its messages from the inbox, in order, and its acknowledgements.
 //!
 //! Messages are read from the inbox in pages, sent within the client's window, and confirmed there up to the
 //! first one that is not acknowledged. A packet's number follows from that of the message, so that one that is
-//! sent again after a reconnect has the number it had (MQTT 3.1.1 §4.4), also where another process serves it.
+//! sent again after a reconnect has the number it had (MQTT 3.1.1 §4.4), also if another process serves it.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -206,7 +206,7 @@ pub(super) async fn event(kept: &mut Option<KeptSession>) -> Event {
 
 impl KeptSession {
     fn new(attached: &Attached, hold: Hold, mut news: watch::Receiver<Seq>) -> Self {
-        // What is there already is news to it.
+        // Messages that are there already are news to it.
         news.mark_changed();
         Self {
             hold,
@@ -225,7 +225,7 @@ impl KeptSession {
         self.unanswered < IN_HAND
     }
 
-    /// Starts what can be started: reading the next page, confirming what the client has.
+    /// Starts reading the next page and confirming messages, if it is time for that.
     pub(super) fn start(&mut self) {
         let waits = self.again.is_some_and(|again| again > Instant::now());
         if !self.is_reading && !waits && self.line.page.is_empty() {
@@ -242,20 +242,20 @@ impl KeptSession {
         }
     }
 
-    /// Confirms what the client has. `false` if that is not news.
+    /// Confirms the messages that the client has. `false` if that is not news.
     fn confirm(&mut self) -> bool {
         let done = self.line.done();
         if done <= self.line.confirmed {
             return false;
         }
         self.line.confirmed = done;
-        // Where it fails the inbox knows it all the same, while the agent runs.
+        // If it fails, the inbox knows it all the same, while the agent runs.
         let confirmed = self.hold.confirm(done).map(|_| Answer::Confirmed);
         self.asked.push(confirmed.boxed());
         true
     }
 
-    /// The connection ends: what was acknowledged is confirmed, whatever else is under way.
+    /// The connection ends: acknowledged messages are confirmed, whatever else is under way.
     pub(super) fn leave(&mut self) {
         self.confirm();
     }
@@ -275,7 +275,7 @@ impl KeptSession {
         self.line.acknowledged(id);
     }
 
-    /// A SUBSCRIBE with what is granted; it is answered once the filters are on disk.
+    /// Stores a SUBSCRIBE with its grants; it is answered once the filters are on disk.
     pub(super) fn subscribe(&mut self, id: Id, filters: &[(String, u8)], grants: Vec<Grant>) {
         let granted = filters.iter().zip(&grants).filter_map(|((filter, _), grant)| match grant {
             Grant::GrantedQos0 => Some((filter.clone(), 0)),
@@ -285,7 +285,7 @@ impl KeptSession {
         let stored = self.hold.subscribe(granted.collect());
         self.unanswered += 1;
         let answer = async move {
-            // What is granted outlives a kill; where it would not, the client has to know.
+            // A granted filter outlives a kill; if it would not, the client has to know.
             let grants = match stored.await {
                 Ok(()) => grants,
                 Err(_) => grants.into_iter().map(unless_granted).collect(),
@@ -299,7 +299,7 @@ impl KeptSession {
     pub(super) fn unsubscribe(&mut self, id: Id, filters: Vec<String>, found: Vec<bool>) {
         let gone = self.hold.unsubscribe(filters);
         self.unanswered += 1;
-        // Where the disk fails it is written later: nothing is lost by it.
+        // If the disk fails, it is written later: nothing is lost by it.
         let answer = gone.map(move |_| Answer::Unsubscribed { id, found });
         self.asked.push(answer.boxed());
     }
@@ -334,7 +334,7 @@ impl KeptSession {
                 match page {
                     Ok(page) => {
                         self.line.looked = page.through;
-                        // An earlier version stored what came on any topic.
+                        // An earlier version stored messages on any topic.
                         let is_good = |m: &inbox::Message| check_received(&m.topic).is_ok();
                         self.line.page.extend(page.messages.into_iter().filter(is_good));
                     }

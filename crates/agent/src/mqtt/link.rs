@@ -19,7 +19,7 @@ const ASK_AT_MOST: u32 = 3;
 
 /// A stream of bytes with signs of its other end.
 pub(super) trait Link: AsyncRead + AsyncWrite + Unpin {
-    /// Reports whether nothing comes after what has come: the other end has closed, or is lost.
+    /// Reports whether no more bytes come: the other end has closed, or is lost.
     fn is_ended(&self) -> bool;
 
     /// Bytes that have come and are not read.

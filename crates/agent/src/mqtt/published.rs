@@ -76,10 +76,10 @@ impl Unanswered {
 }
 
 /// A message as it is handed in. Message expiry is its time to live, and the user properties `session`,
-/// `priority` and `idempotency-key` are what the HTTP API's parameters of these names are; others are left alone.
+/// `priority` and `idempotency-key` mean the same as the HTTP API's parameters of these names; others are left alone.
 ///
 /// # Errors
-/// [`Refusal`] of a message that is at odds with what it says of itself.
+/// [`Refusal`] of a message that contradicts its own properties.
 pub(super) fn submission(message: Message) -> Result<Submission, Refusal> {
     // MQTT 5.0 §3.3.2.3.2
     if message.is_text && str::from_utf8(&message.payload).is_err() {
@@ -149,7 +149,7 @@ pub(super) struct InHand {
     line: VecDeque<Entry>,
     refused_at: Option<Instant>,
     unreleased: HashSet<Id>,
-    /// Nothing is started: what an earlier client of the same name left behind goes first.
+    /// Nothing is started: messages that an earlier client of the same name left behind go first.
     is_held_back: bool,
     /// Once the client has gone: memory for the messages of such clients.
     left: Option<Arc<Semaphore>>,
@@ -215,7 +215,7 @@ impl InHand {
         self.unreleased.remove(&id)
     }
 
-    /// Takes a message to be stored. Of a client that has gone, only what it would not send again.
+    /// Takes a message to be stored. Of a client that has gone, only one that it would not send again.
     pub(super) fn push(&mut self, mut message: Unanswered) {
         if self.left.is_some() && !self.keep(&mut message) {
             return;
@@ -224,9 +224,8 @@ impl InHand {
         self.start();
     }
 
-    /// Starts what may be started: all of it while it fits surely, since what is appended together shares
-    /// one sync; one at a time once the queue was full after all. What is started has its room, so that
-    /// none behind it is stored in its stead.
+    /// Starts all messages that surely fit, since those that are appended together share one sync; one at a time once the
+    /// queue was full after all. A started message has its room, so that none behind it is stored in its stead.
     pub(super) fn start(&mut self) {
         if self.is_held_back {
             return;
@@ -268,7 +267,7 @@ impl InHand {
         unconstrained(poll_fn(|cx| self.poll_next(cx))).await
     }
 
-    /// Whoever was woken, all are asked in their order: the queue takes them as they ask for the first time.
+    /// All are polled in their order, whichever was woken: the queue takes them as they ask for the first time.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Settled>> {
         if let Some(settled) = self.first() {
             return Poll::Ready(Some(settled));
@@ -311,8 +310,8 @@ impl InHand {
         Some(Settled { message, result })
     }
 
-    /// The client has gone. What it sends again since it is not answered is forgotten; the rest waits for room
-    /// in the queue as long as `memory` has room for it.
+    /// The client has gone. Messages that it sends again, since they are not answered, are forgotten. The rest waits for
+    /// room in the queue as long as `memory` has room for it.
     pub(super) fn leave(&mut self, memory: &Arc<Semaphore>) {
         if self.left.replace(Arc::clone(memory)).is_some() {
             return;

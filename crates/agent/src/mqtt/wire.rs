@@ -1,7 +1,7 @@
-//! Packets to and from bytes: the only file that knows the codec. What comes in is judged first ([`strict`]).
+//! Packets to and from bytes: the only file that knows the codec. Each packet that comes in is judged first ([`strict`]).
 //!
-//! MQTT 3.1, 3.1.1 and 5 come on one port; CONNECT tells which. What the rest of the listener sees is one
-//! kind of packet, in the words of MQTT 5; what a version cannot say is left out.
+//! MQTT 3.1, 3.1.1 and 5 come on one port; CONNECT has the version. The rest of the listener sees one
+//! kind of packet, in the words of MQTT 5; parts that a version lacks are left out.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
@@ -263,7 +263,7 @@ impl Wire {
         }
     }
 
-    /// Appends a packet; `false` where it is larger than the client takes, or cannot be said.
+    /// Appends a packet; `false` if it is larger than the client takes, or the version lacks it.
     pub(super) fn encode(&mut self, packet: Outgoing, outbound: &mut BytesMut) -> bool {
         let before = outbound.len();
         let packet = match &self.0 {
@@ -458,7 +458,7 @@ fn to_publish(id: Option<Id>, dup: bool, message: Message, properties: bool) -> 
     })
 }
 
-/// `None` for what MQTT 3.1.1 has no packet for.
+/// `None` if MQTT 3.1.1 has no such packet.
 fn to_v3(packet: Outgoing) -> Option<v3::Packet> {
     Some(match packet {
         Outgoing::Connected { present, .. } => v3::Packet::ConnectAck(v3::ConnectAck {

@@ -61,7 +61,7 @@ const SMALL: u64 = 64 * 1024;
 /// The log says at most so often who gave way.
 const SAID: Duration = Duration::from_secs(10);
 
-/// From where a connection comes.
+/// The origin of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::http) enum Origin {
     /// The unix socket.
@@ -125,7 +125,7 @@ struct Seat {
     phase: Phase,
     /// Since when it is idle, or since when its request comes.
     since: Instant,
-    /// Since when the client takes nothing of what is written.
+    /// The time since which the client takes nothing of its answer.
     blocked: Option<Instant>,
     /// Bytes of its answer, if that is a large one.
     answer: u64,
@@ -413,7 +413,7 @@ impl Place {
         });
     }
 
-    /// Notes whether the client takes what is written.
+    /// Notes whether the client takes its answer.
     pub(super) fn written(&self, taken: bool) {
         self.note(|seat| match taken {
             true => seat.blocked = None,
@@ -439,7 +439,7 @@ impl Place {
         self.note(|seat| seat.is_publisher = true);
     }
 
-    /// Returns from where it comes.
+    /// Returns its origin.
     pub(in crate::http) fn origin(&self) -> Origin {
         self.origin
     }

@@ -1,4 +1,4 @@
-//! Taking over what waits in lanes that the fleet file no longer has.
+//! The adoption of messages in lanes that the fleet file no longer has.
 //!
 //! A lane whose messages all belong to one lane of the fleet gets its name, however many they are. Of any
 //! other lane each message is moved by itself. Both go on beside all other work. Only the forwarders of
@@ -70,7 +70,7 @@ struct Page {
     has_more: bool,
 }
 
-/// Why messages stay where they are.
+/// The reason for which messages stay in their lane.
 #[derive(Debug, thiserror::Error)]
 enum AdoptError {
     /// The waiting messages could not be read.
@@ -286,7 +286,7 @@ async fn rename(
         if waiting(queue, &home) > messages {
             break;
         }
-        // The few go to the many. Each message keeps its place in the order, and nobody takes any of them.
+        // The few go to the many. Each message keeps its place in the order, and no forwarder takes one meanwhile.
         let mut seen = Seen::default();
         while !move_some(queue, reader, (&home, &orphan.lane), &mut seen, |_| {
             Some(Arc::clone(&orphan.lane))
@@ -379,7 +379,7 @@ pub struct Adopter {
     view: View,
     held: watch::Sender<Held>,
     ends: CancellationToken,
-    /// Stops what is under way.
+    /// Stops the adoption that is under way.
     stop: CancellationToken,
     /// One at most.
     running: JoinSet<()>,
@@ -401,10 +401,10 @@ impl Adopter {
         });
     }
 
-    /// Stops what is under way. What is not done is for the next adoption.
+    /// Stops the adoption that is under way. The rest is for the next one.
     ///
     /// # Cancel safety
-    /// It was told to stop; the next call waits for its end.
+    /// It was asked to stop; the next call waits for its end.
     pub async fn stop(&mut self) {
         self.stop.cancel();
         while let Some(ended) = self.running.join_next().await {

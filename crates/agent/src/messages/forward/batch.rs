@@ -105,7 +105,7 @@ impl Open<'_> {
     }
 }
 
-/// Among the batches that are not full, the oldest where it waited its time; else the full one. Without
+/// Among the batches that are not full, the oldest if it waited its time; otherwise the full one. Without
 /// that a topic with a backlog would always be served first.
 fn or_overdue(
     full: Vec<u64>,

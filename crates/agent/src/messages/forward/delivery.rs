@@ -60,13 +60,13 @@ async fn deliver(
         }
         news.recv().await
     };
-    // What a session has begun it ends with news of its own; the rest it gives back.
+    // A session that has begun a publish ends it with news of its own; it gives the rest back.
     let down = async {
         if state.wait_for(|state| !state.is_connected()).await.is_ok() {
             tokio::time::sleep(LAST_NEWS).await;
         }
     };
-    // Withdrawn where the session is down, or stalls on a message before this one. All arms are cancel
+    // Withdrawn if the session is down, or stalls on a message before this one. All arms are cancel
     // safe, and none awaits in its body.
     let told = tokio::select! {
         biased;

@@ -1,7 +1,7 @@
 //! The forwarder of one lane: gives each message to a session, and records its end.
 //!
-//! Three values know what is to be done: the [`Ledger`] where each message stands and which may go next, the [`Paths`]
-//! which session takes it, and the [`LaneQueue`] whether there are more. This drives them and passes the time in.
+//! Three values have the state: the [`Ledger`] of the messages, the [`Paths`] of the sessions, and the [`LaneQueue`] of
+//! the questions to the queue. This drives them and passes the time in.
 
 mod giving;
 mod storing;
@@ -101,7 +101,7 @@ impl Forwarder {
         self.waiting.subscribe()
     }
 
-    /// Forwards until it is asked to stop, and then until the end of what was given out is known: an
+    /// Forwards until it is asked to stop, and then until the results of its publishes are in: an
     /// acknowledgement that comes while the agent ends counts.
     pub(super) async fn run(mut self) {
         // An earlier forwarder of the lane may have been lost.
@@ -125,8 +125,8 @@ impl Forwarder {
         self.finish().await;
     }
 
-    /// Sees what was given out to its end, and gives the rest back, so that another forwarder may take
-    /// it. A result that stays out is not waited for longer than [`LAST_NEWS`]: its message is given back
+    /// Waits for the results of its publishes, and gives all other messages back, so that another forwarder may take
+    /// them. A result that stays out is not waited for longer than [`LAST_NEWS`]: its message is given back
     /// too, and published once more.
     async fn finish(&mut self) {
         let deadline = Instant::now() + LAST_NEWS;
@@ -200,7 +200,7 @@ impl Forwarder {
         }
     }
 
-    /// Publishes since when messages wait.
+    /// Publishes the times since which messages wait.
     fn publish_waiting(&self) {
         let is_connected = self.paths.iter().any(Target::is_connected);
         let oldest = self.ledger.oldest().filter(|_| is_connected);

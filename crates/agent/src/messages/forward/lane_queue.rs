@@ -188,7 +188,7 @@ impl LaneQueue {
         &self.passed
     }
 
-    /// Has the queue hand out again what was passed over, each message in its old place.
+    /// Has the queue hand out again the messages that were passed over, each in its old place.
     pub(super) fn look_again(&mut self) {
         self.passed.look_again(&self.queue, &self.lane);
         self.leasing.dry_from = None;
@@ -220,17 +220,17 @@ impl LaneQueue {
         self.ask(async move { Answer::Ended(order, done.await) });
     }
 
-    /// Has the queue commit what waits for company.
+    /// Has the queue commit acknowledgements that wait for company.
     pub(super) fn hurry(&self) {
         self.queue.hurry();
     }
 
-    /// The time to try again what the store refused.
+    /// The time to ask the store again after a failure.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// Reports whether it is time to try again what the store refused.
+    /// Reports whether it is time to ask the store again after a failure.
     pub(super) fn retries(&mut self, now: Instant) -> bool {
         self.retry_at.take_if(|at| *at <= now).is_some()
     }

@@ -1,10 +1,10 @@
-//! The messages that a lane's forwarder has leased and where each stands, as a value: no I/O inside, and no clock.
+//! The messages that a lane's forwarder has leased, and the state of each, as a value without I/O and clock.
 //!
-//! Each leased message is in exactly one place, its [`State`]. A *flight* is what was given to a path in one
-//! publish: a message, or a batch of one topic. It keeps a place of its session's window until its result is
-//! in and the end of each of its messages is on disk. What is given out and not recorded is bounded by that.
+//! Each leased message is in exactly one [`State`]. A *flight* is one publish that was given to a path: a message, or a
+//! batch of one topic. It keeps a place of its session's window until its result is in and the end of each of its
+//! messages is on disk. That bounds the messages that are given out and not recorded.
 //!
-//! Nothing here fills up so that others wait for it. What no free path takes is passed over in the queue, and
+//! No state fills up so that others wait for it. Messages that no free path takes are passed over in the queue, and
 //! so are suspects beyond a bound. Only messages whose end the disk refuses stay, and those stop the
 //! lane at its bound, as they must.
 
@@ -49,16 +49,16 @@ pub(super) enum End {
     Aside { reason: &'static str, words: String },
 }
 
-/// The place of a message.
+/// The state of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// It waits for its turn; as a suspect, where there is a doubt about it.
+    /// It waits for its turn, as a suspect if there is a doubt about it.
     Ready,
     /// A path has it.
     Given(FlightId),
     /// A path has it and no result in time; no other path has it.
     Stalled(FlightId),
-    /// It is over with it, and that is not on disk yet. `refused`: the disk did not take it.
+    /// It has come to its end, which is not on disk yet. `refused`: the disk did not take it.
     Ending { end: End, refused: bool },
 }
 
@@ -94,7 +94,7 @@ pub(super) enum Landing {
     Refused(String),
     /// The broker closed the session under it.
     Kicked,
-    /// It was not sent, or its session was lost by nobody's fault.
+    /// It was not sent, or its session was lost, and the message is not to blame.
     Back,
 }
 
@@ -179,7 +179,7 @@ impl<P> Ledger<P> {
         self.ready().count()
     }
 
-    /// The oldest hand-in of what is held and not over.
+    /// The oldest hand-in among the messages that have not come to their end.
     pub(super) fn oldest(&self) -> Option<SystemTime> {
         let held = self.entries.values().filter(|e| !matches!(e.state, State::Ending { .. }));
         held.map(|entry| entry.lease.appended_at).min()
@@ -204,7 +204,7 @@ impl<P> Ledger<P> {
         self.entries.remove(&order).map(|entry| entry.lease)
     }
 
-    /// Forgets all that wait, as [`withdraw`](Self::withdraw) does: from the queue they come anew in its order.
+    /// Forgets all that wait, as [`withdraw`](Self::withdraw) does: the queue hands them out again in its order.
     pub(super) fn withdraw_all(&mut self) -> Vec<MessageId> {
         let ready: Vec<Order> = self.ready().map(|(order, _)| order).collect();
         ready.into_iter().filter_map(|order| Some(self.withdraw(order)?.id)).collect()
@@ -243,7 +243,7 @@ impl<P> Ledger<P> {
         id
     }
 
-    /// Reports whether a kick under what goes out now speaks against it rather than against its session.
+    /// Reports whether a kick under this flight speaks against its messages rather than against its session.
     pub(super) fn is_excused(&self, flight: FlightId) -> bool {
         let is_trial = self.flights.get(&flight).is_some_and(|flight| flight.is_trial);
         is_trial || (1..=EXCUSED).contains(&self.doubts.kicks())
@@ -311,7 +311,7 @@ impl<P> Ledger<P> {
         Landed { ending, came_in }
     }
 
-    /// The broker has them, wherever they stand meanwhile: a late result spares them another way.
+    /// The broker has them, whatever their state is meanwhile: a late result spares them another path.
     fn acknowledged(&mut self, orders: &[Order], path: usize) -> Vec<Order> {
         let mut ending = Vec::new();
         for order in orders {

@@ -1,4 +1,4 @@
-//! The paths of a lane as they are now: which is taken, which messages each takes, and what has changed.
+//! The paths of a lane as they are now: the active one, the messages that each takes, and changes.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -99,7 +99,7 @@ impl Paths {
         gained
     }
 
-    /// Waits until a path is not what it was at the last [`choose`](Self::choose).
+    /// Waits until a path has changed since the last [`choose`](Self::choose).
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.

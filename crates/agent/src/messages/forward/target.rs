@@ -89,7 +89,7 @@ impl Target {
         self.allowance.as_ref().map_or(0, |allowance| allowance.borrow().floor)
     }
 
-    /// Waits until it is not what it was at the last [`look`](Self::look): it came or went, stalls or does so
+    /// Waits for a change since the last [`look`](Self::look): it came or went, stalls or does so
     /// no more, or its budget lets through something else.
     ///
     /// # Cancel safety

@@ -77,7 +77,7 @@ impl<S: Link> Connection<S> {
                 }
                 Ok(None) => {}
             }
-            // Nothing is lost where the agent ends: nothing was taken.
+            // Nothing is lost if the agent ends: nothing was taken.
             let read = tokio::select! {
                 read = self.stream.read_buf(self.client.input()) => read?,
                 () = self.serving.stop.cancelled() => return Err(End::Stopping),
@@ -104,7 +104,7 @@ impl<S: Link> Connection<S> {
             return Ok(());
         }
         self.serving.metrics.applications.connection_refused(ConnectionRefusal::Password);
-        // With the port no two lines would be the same, and the log is to count what repeats.
+        // With the port no two lines would be the same, and the log is to count repetitions.
         tracing::warn!(
             address = %self.address,
             "a local MQTT client showed no good user name and password"

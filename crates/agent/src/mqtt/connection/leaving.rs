@@ -12,8 +12,8 @@ use super::Connection;
 use super::left::start;
 
 impl<S: Link> Connection<S> {
-    /// Leaves the will of who left without a word, waits for the last answers, and says why, where that can be
-    /// said.
+    /// Leaves the will of a client that left without a word, waits for the last answers, and sends the reason, if the
+    /// client's version has it.
     pub(super) async fn finish(&mut self, end: &End) {
         tracing::debug!(
             peer = self.client.peer(),
@@ -37,7 +37,7 @@ impl<S: Link> Connection<S> {
             End::Fault(reason, _) if self.client.is_accepted() => {
                 Some(Outgoing::Disconnect(*reason))
             }
-            // To what is no MQTT nothing is said.
+            // There is no answer to bytes that are not MQTT.
             End::Fault(..) | End::Stopping => None,
         };
         if let Some(last) = last {
@@ -59,7 +59,7 @@ impl<S: Link> Connection<S> {
         }
     }
 
-    /// Answers still what is on its way to the disk.
+    /// Answers the messages that are still on their way to the disk.
     async fn last_answers(&mut self, stopping: bool) {
         let until = Instant::now() + if stopping { LAST_APPENDS } else { LAST_ANSWERS };
         start(self.client.in_hand(), self.signed_in.as_ref());

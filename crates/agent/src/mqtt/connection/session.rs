@@ -10,7 +10,7 @@ use crate::mqtt::serving::SignedIn;
 use crate::mqtt::wire::{Connect, ConnectReason};
 
 impl<S: Link> Connection<S> {
-    /// The client's user, if users are checked. Refuses a client that asks for somebody else's session.
+    /// The client's user, if users are checked. Refuses a client that asks for another user's session.
     pub(super) fn user(&self, connect: &Connect, name: &str) -> Result<Option<String>, End> {
         let user = self.serving.users.borrow().user(connect.username.as_deref()).map(str::to_owned);
         let inbox = self.serving.downlink.inbox();

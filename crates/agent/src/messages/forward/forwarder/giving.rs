@@ -16,7 +16,7 @@ use super::super::target::Target;
 use super::{Forwarder, Hold};
 
 impl Forwarder {
-    /// Gives out what can be given out, and leases more.
+    /// Gives out all messages that can go, and leases more.
     pub(super) fn fill(&mut self) {
         let now = Instant::now();
         if self.queue.retries(now) {
@@ -50,14 +50,14 @@ impl Forwarder {
         }
     }
 
-    /// Gives out what is next. `false`: nothing can be. `wanted`: paths that have no place for what is ready.
+    /// Gives out the next message. `false`: none can go. `wanted`: paths that have no place for a message that is ready.
     fn give_next(&mut self, wanted: &mut BTreeSet<usize>) -> bool {
         let more = self.may_follow();
         let out = self.ledger.outbound(&self.paths, Instant::now(), more);
         let Outbound { by_path, trial, misfits, turn } = out;
         self.turn_at = turn;
         if self.turn_away(misfits) {
-            // What is behind those may go now.
+            // Messages behind those may go now.
             return true;
         }
         if let Some((path, order)) = trial
@@ -88,7 +88,7 @@ impl Forwarder {
         false
     }
 
-    /// The next publish by this path, of what is ready for it.
+    /// The next publish by this path, of the messages that are ready for it.
     fn next_of(&self, path: usize, ready: &[Order]) -> Gathered {
         let Some(batch) = &self.paths.routing().batch else {
             let first = ready.first().map(|order| Gathered::Now(vec![*order]));
@@ -116,7 +116,7 @@ impl Forwarder {
         None
     }
 
-    /// Takes out of the way what cannot go now. Reports whether there was any.
+    /// Takes messages out of the way that cannot go now. Reports whether there were any.
     fn turn_away(&mut self, misfits: Vec<(Order, Destination)>) -> bool {
         let before = self.ledger.waits();
         for (order, destination) in misfits {

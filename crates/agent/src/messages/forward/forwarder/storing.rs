@@ -28,8 +28,8 @@ impl Forwarder {
         self.queue.may_come(self.paths.floor())
     }
 
-    /// Leases messages, if some are wanted and there may be any. Held at all are at most: what all windows take, what is
-    /// leased ahead, and what cannot go.
+    /// Leases messages, if some are wanted and there may be any. The most that is held at all: the messages of all
+    /// windows, those that are leased ahead, and those that cannot go.
     pub(super) fn lease(&mut self) {
         if !self.is_hungry() {
             return;
@@ -41,14 +41,15 @@ impl Forwarder {
         self.queue.lease(self.paths.floor(), ahead, self.ledger.waiting(), room);
     }
 
-    /// Gives back what waits, and has the queue hand out again what was passed over: all comes back in its order.
+    /// Gives back the messages that wait, and has the queue hand out again all of them in its order, with those that were
+    /// passed over.
     pub(super) fn look_again(&mut self) {
         self.withdraw_all();
         self.queue.look_again();
         self.ledger.looked_again();
     }
 
-    /// Gives back what waits, so that priorities and expiry hold for it.
+    /// Gives back the messages that wait, so that priorities and expiry hold for them.
     pub(super) fn withdraw_all(&mut self) {
         self.queue.release_all(self.ledger.withdraw_all());
     }

@@ -20,7 +20,7 @@ pub(in super::super) enum Destination {
     Below,
 }
 
-/// Says where messages can go.
+/// Knows the destinations of messages.
 pub(in super::super) trait Destinations {
     /// The destination of a message, as things are now.
     fn destination(&self, lease: &Lease) -> Destination;
@@ -121,7 +121,7 @@ impl<P> Ledger<P> {
         if taken.get(entry.lease.topic.as_str()).is_some_and(|only| *only != Some(path)) {
             return;
         }
-        // Nothing else is on its way by that path, so that a loss accuses nobody else.
+        // Nothing else is on its way by that path, so that a loss accuses no other message.
         out.by_path.remove(&path);
         let is_busy =
             |path| self.flights.values().any(|f| f.path == path && !f.has_ended && !f.is_late);
