@@ -21,7 +21,7 @@ use crate::messages::forward::{LONGEST_ID, Variables, batch, lanes, session_lane
 use crate::metrics::Metrics;
 use crate::metrics::labels::WayIn;
 use crate::now::{Now, View, find_session};
-use fleet::{Route, SessionId};
+use fleet::{Route, SessionId, Template};
 
 pub use identity::identity;
 
@@ -284,22 +284,23 @@ impl HandIn {
     /// Room for a message in all its copies, beside all that is on its way. `None` if it does not fit surely.
     /// A queue that drops instead of refusing always has room.
     pub fn reserve(&self, submission: &Submission) -> Option<Room> {
-        self.reserve_where(submission, |fits, _| fits)
+        // What cannot be taken needs no room: it is refused for that.
+        let lanes = lanes(&self.view.now(), submission).unwrap_or_default();
+        self.reserve_in(&lanes, submission, |fits, _| fits)
     }
 
-    /// Reserves room where `may` allows it, who is told whether the message fits, and what is on its way.
-    fn reserve_where(
+    /// Reserves room in these lanes if `may` allows it. Its arguments: the message fits, and so many others are on their way.
+    fn reserve_in(
         &self,
+        lanes: &[String],
         submission: &Submission,
         may: impl Fn(bool, Amount) -> bool,
     ) -> Option<Room> {
-        // What cannot be taken needs no room: it is refused for that.
-        let lanes = lanes(&self.view.now(), submission).unwrap_or_default();
-        let (size, amount) = (size(submission), Self::amount(submission, &lanes));
+        let (size, amount) = (size(submission), Self::amount(submission, lanes));
         let reserved = self.on_its_way.send_if_modified(|on_its_way| {
             let Amount { messages, bytes } = *on_its_way;
             let beside = LaneStat { messages, bytes };
-            let yes = may(self.view.queue.has_room(&lanes, size, beside), *on_its_way);
+            let yes = may(self.view.queue.has_room(lanes, size, beside), *on_its_way);
             if yes {
                 on_its_way.add(amount);
             }
@@ -316,12 +317,12 @@ impl HandIn {
 
     /// Room for a message that does not wait for it. The queue may know its key; it is asked even if it is full,
     /// but only once nothing is on its way: room that others have reserved is theirs.
-    async fn room(&self, submission: &Submission) -> Result<Room, Refusal> {
+    async fn room(&self, lanes: &[String], submission: &Submission) -> Result<Room, Refusal> {
         let has_key = submission.key.is_some();
         let mut on_its_way = self.on_its_way.subscribe();
         loop {
             let may = |fits, others: Amount| fits || (has_key && others == Amount::default());
-            if let Some(room) = self.reserve_where(submission, may) {
+            if let Some(room) = self.reserve_in(lanes, submission, may) {
                 return Ok(room);
             }
             if !has_key {
@@ -344,7 +345,7 @@ impl HandIn {
         let lanes = lanes(&now, &submission)?;
         let _room = match room {
             Some(room) => room,
-            None => self.room(&submission).await?,
+            None => self.room(&lanes, &submission).await?,
         };
         let taken = self.view.queue.append_copies(message(submission, &lanes), lanes).await;
         // A reload came in between: its lane may be one without a forwarder.
@@ -378,65 +379,82 @@ fn message(submission: Submission, lanes: &[String]) -> NewMessage {
 
 /// The lanes in which a message waits: its session's, or those of the first route that matches.
 fn lanes(now: &Now, submission: &Submission) -> Result<Vec<String>, Refusal> {
+    let (topic, payload) = (submission.topic.as_str(), submission.payload.as_slice());
     if let Some(session) = &submission.session {
         if find_session(&now.modems, session).is_some() {
-            let bytes = submission.payload.len();
-            large_enough(now, submission, bytes, std::slice::from_ref(session))?;
+            let published = Published { topic, bytes: payload.len(), publish_as: None };
+            published.fits(now, std::slice::from_ref(session))?;
             return Ok(vec![session_lane(session)]);
         }
         let known: Vec<String> = now.sessions().map(|s| s.id.to_string()).collect();
         let known = known.join(", ");
         return Err(Refusal::UnknownSession { session: session.clone(), known });
     }
-    match now.fleet.route(&submission.topic) {
-        Some(route) if !route.to.is_empty() => {
-            publishable(now, route, &submission.topic)?;
-            let bytes = published_bytes(route, &submission.payload)?;
-            let lanes = lanes::of_topic(route, &submission.topic);
-            for lane in &lanes {
-                large_enough(now, submission, bytes, &lane.to)?;
-            }
-            Ok(lanes.into_iter().map(|lane| lane.name).collect())
-        }
-        _ => Err(Refusal::NoRoute { topic: submission.topic.clone() }),
-    }
-}
-
-/// One of the paths must be large enough, as far as their modems are known.
-fn large_enough(
-    now: &Now,
-    submission: &Submission,
-    payload: usize,
-    to: &[SessionId],
-) -> Result<(), Refusal> {
-    let topic = submission.topic.len();
-    let takes = |id: &SessionId| {
-        let modem = now.modem(id.modem.as_str());
-        modem.is_none_or(|modem| modem.snapshot.borrow().may_take(topic, payload))
+    let Some(route) = now.fleet.route(topic).filter(|route| !route.to.is_empty()) else {
+        return Err(Refusal::NoRoute { topic: topic.to_owned() });
     };
-    if to.iter().any(takes) {
-        return Ok(());
-    }
-    let modems = to.iter().filter_map(|id| now.modem(id.modem.as_str()));
-    let rooms: BTreeSet<_> = modems.filter_map(|modem| modem.snapshot.borrow().room()).collect();
-    let room = rooms.into_iter().collect::<Vec<_>>().join(", or ");
-    Err(Refusal::TooLargeForPaths { topic, payload, room })
+    let publish_as = route.publish_as.as_ref();
+    let published = Published { topic, bytes: payload.len(), publish_as };
+    published.check_topics(now, &route.to)?;
+    let published = Published { bytes: published_bytes(route, payload)?, ..published };
+    let lanes = lanes::of_topic(route, topic);
+    lanes.iter().try_for_each(|lane| published.fits(now, &lane.to))?;
+    Ok(lanes.into_iter().map(|lane| lane.name).collect())
 }
 
-/// What the route makes of a topic must be one on each of its paths.
-fn publishable(now: &Now, route: &Route, topic: &str) -> Result<(), Refusal> {
-    let Some(publish_as) = &route.publish_as else { return Ok(()) };
-    for session in now.fleet.sessions().filter(|session| route.to.contains(&session.id)) {
-        let published = variables(now, topic, session).fill(Some(publish_as));
-        fleet::check_name(&published)
-            .map_err(|reason| Refusal::Topic { topic: published.clone(), reason })?;
-    }
-    Ok(())
+/// A message as its route publishes it.
+struct Published<'a> {
+    /// The topic that it is handed in with.
+    topic: &'a str,
+    /// Bytes of its payload.
+    bytes: usize,
+    publish_as: Option<&'a Template>,
 }
 
-fn variables<'a>(now: &'a Now, topic: &'a str, session: &'a fleet::Session) -> Variables<'a> {
-    let (id, gateway) = (LONGEST_ID, now.fleet.gateway.as_str());
-    Variables { topic, id, gateway, session: &session.id, vars: &session.vars }
+impl Published<'_> {
+    fn variables<'a>(&'a self, now: &'a Now, session: &'a fleet::Session) -> Variables<'a> {
+        let (id, gateway) = (LONGEST_ID, now.fleet.gateway.as_str());
+        Variables { topic: self.topic, id, gateway, session: &session.id, vars: &session.vars }
+    }
+
+    /// Checks that the topic by the route is valid on each of these paths.
+    fn check_topics(&self, now: &Now, to: &[SessionId]) -> Result<(), Refusal> {
+        let Some(publish_as) = self.publish_as else { return Ok(()) };
+        for session in now.fleet.sessions().filter(|session| to.contains(&session.id)) {
+            let topic = self.variables(now, session).fill(Some(publish_as));
+            fleet::check_name(&topic)
+                .map_err(|reason| Refusal::Topic { topic: topic.clone(), reason })?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the topic on which this session publishes it.
+    fn topic_length(&self, now: &Now, id: &SessionId) -> usize {
+        let by_route = || {
+            let session = now.fleet.sessions().find(|session| session.id == *id)?;
+            Some(self.variables(now, session).length(self.publish_as))
+        };
+        self.publish_as.and_then(|_| by_route()).unwrap_or(self.topic.len())
+    }
+
+    /// Checks that one of the paths takes its sizes, as far as their modems are known.
+    fn fits(&self, now: &Now, to: &[SessionId]) -> Result<(), Refusal> {
+        let takes = |id: &SessionId| {
+            let modem = now.modem(id.modem.as_str());
+            let topic = || self.topic_length(now, id);
+            modem.is_none_or(|modem| modem.snapshot.borrow().may_take(topic(), self.bytes))
+        };
+        if to.iter().any(takes) {
+            return Ok(());
+        }
+        let modems = to.iter().filter_map(|id| now.modem(id.modem.as_str()));
+        let rooms: BTreeSet<_> =
+            modems.filter_map(|modem| modem.snapshot.borrow().room()).collect();
+        let room = rooms.into_iter().collect::<Vec<_>>().join(", or ");
+        let topic = to.iter().map(|id| self.topic_length(now, id)).min();
+        let topic = topic.unwrap_or(self.topic.len());
+        Err(Refusal::TooLargeForPaths { topic, payload: self.bytes, room })
+    }
 }
 
 /// Bytes of the payload as its route publishes it, alone in its batch if it makes batches.
