@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use fleet::printable::{complain, printable_lines};
 use fleet::secret::{Ref, SecretError};
 
+use crate::error::ErrorBody;
 use owner::Owners;
 
 pub use events::{Event, Events};
@@ -520,12 +521,13 @@ async fn body(
 
 /// The API's own words for its refusal.
 fn refusal(address: Address, status: u16, body: &[u8]) -> ClientError {
-    let object: Option<Value> = serde_json::from_slice(body).ok();
-    // A refused file is told with its lines.
-    let word = |key: &str| Some(printable_lines(object.as_ref()?.get(key)?.as_str()?));
-    match (word("error"), word("message")) {
-        (Some(code), Some(message)) => ClientError::Refused { code, message },
-        _ => ClientError::Strange { address, status, what: "an error that is not the API's" },
+    match serde_json::from_slice(body) {
+        // A refused file has its lines in the message.
+        Ok(ErrorBody { error, message }) => ClientError::Refused {
+            code: printable_lines(&error),
+            message: printable_lines(&message),
+        },
+        Err(_) => ClientError::Strange { address, status, what: "an error that is not the API's" },
     }
 }
 
