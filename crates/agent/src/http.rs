@@ -52,8 +52,8 @@ use fleet::printable::printable_lines;
 use token::Right;
 
 use accept::Origin;
-use app::{REQUEST, Shared};
-use paths::{CONSOLE, MAX_FILE, PLAN};
+use app::Shared;
+use paths::{CONSOLE, MAX_FILE, PLAN, REQUEST};
 
 pub use accept::Places;
 pub use app::App;

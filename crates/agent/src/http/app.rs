@@ -1,13 +1,10 @@
 //! The parts of the agent that the routes use. A handler names the part that it takes (`State<HandIn>`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::FromRef;
-use axum::http::StatusCode;
 
 use super::console::Console;
-use super::error::ApiError;
 use super::gate::Gate;
 use super::modems::Status;
 use super::queue::Listings;
@@ -18,11 +15,7 @@ use crate::logging::Log;
 use crate::messages::hand_in::HandIn;
 use crate::metrics::Metrics;
 use crate::modems::devices::Devices;
-use crate::now::{ModemView, View};
-
-/// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
-/// is cut off.
-pub(super) const REQUEST: Duration = Duration::from_secs(30);
+use crate::now::View;
 
 /// The parts of the agent, for the routes.
 #[derive(Clone)]
@@ -87,12 +80,4 @@ parts! {
     reloading: Reloading,
     log: Log,
     metrics: Arc<Metrics>,
-}
-
-/// The modem of this name, or 404.
-pub(super) fn modem(view: &View, name: &str) -> Result<ModemView, ApiError> {
-    view.now().modem(name).cloned().ok_or_else(|| {
-        let words = format!("the fleet has no modem {name:?}");
-        ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words)
-    })
 }

@@ -18,9 +18,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::app::{REQUEST, modem};
 use super::error::ApiError;
 use super::gate::Gate;
+use super::modems;
+use super::paths::REQUEST;
 use super::query::Query;
 use super::stream::{Streams, gapped};
 use crate::now::{ModemView, View};
@@ -73,7 +74,7 @@ pub(super) async fn run(
         let words = format!("the body is not what it should be, at column {}", error.column());
         ApiError::new(StatusCode::BAD_REQUEST, "body", words)
     })?;
-    let modem = modem(&view, &asked.modem)?;
+    let modem = modems::named(&view, &asked.modem)?;
     let (name, dangerous) = (modem.name.as_str(), asked.dangerous);
     if dangerous && gate.is_unguarded() {
         let words = "whoever reaches this port could lose the modem: what may harm goes by `http.socket`, or \
@@ -172,7 +173,7 @@ pub(super) async fn urcs(
     let whose =
         Query::once(query.as_deref(), &["modem"]).map_err(ApiError::parameter)?.take("modem");
     let name = whose.ok_or_else(|| ApiError::parameter("the parameter modem is missing"))?;
-    let hearing = modem(&view, &name)?.access.listen().ok_or_else(|| {
+    let hearing = modems::named(&view, &name)?.access.listen().ok_or_else(|| {
         let words = "too many listen to this modem; close a console";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
     })?;

@@ -4,8 +4,8 @@ use api::doctor::Findings;
 use axum::extract::{RawQuery, State};
 use tokio::sync::Semaphore;
 
-use super::app::modem;
 use super::error::ApiError;
+use super::modems;
 use super::query::Query;
 use crate::doctor::survey;
 use crate::modems::devices::Devices;
@@ -27,7 +27,7 @@ pub(super) async fn doctor(
         Query::once(query.as_deref(), &["modem"]).map_err(ApiError::parameter)?.take("modem");
     let only = only.as_deref();
     if let Some(name) = only {
-        modem(&view, name)?;
+        modems::named(&view, name)?;
     }
     let _turn = TURN.acquire().await;
     let findings = survey::by_agent(&view, &devices, only).await;

@@ -9,8 +9,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use super::app::modem;
 use super::error::ApiError;
+use super::modems;
 use crate::logging::Log;
 use crate::now::View;
 
@@ -43,7 +43,7 @@ pub(super) async fn change(
     let change: Change =
         serde_json::from_slice(&body).map_err(|error| bad("body", error.to_string()))?;
     for name in change.trace.iter().chain(&change.untrace) {
-        modem(&view, name)?;
+        modems::named(&view, name)?;
     }
     let time = change.for_seconds.map_or(TRACED, Duration::from_secs);
     if time.is_zero() || time > LONGEST {

@@ -22,6 +22,14 @@ pub(super) async fn modems(State(status): State<Status>) -> axum::Json<Fleet<Sna
     axum::Json(status.fleet())
 }
 
+/// The modem of this name, or 404.
+pub(super) fn named(view: &View, name: &str) -> Result<ModemView, ApiError> {
+    view.now().modem(name).cloned().ok_or_else(|| {
+        let words = format!("the fleet has no modem {name:?}");
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words)
+    })
+}
+
 /// Open status pages.
 const PAGES: usize = 32;
 
