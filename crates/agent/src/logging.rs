@@ -160,7 +160,7 @@ fn throttle() -> Result<TracingRateLimitLayer, String> {
         .with_max_signatures(SIGNATURES)
         .with_summary_interval(SUMMARY)
         .with_active_emission(true)
-        .with_span_context_fields(vec!["name".to_owned()])
+        .with_span_context_fields(["name", "lane"].map(str::to_owned).to_vec())
         .with_exempt_targets(vec![at_dialogue::TARGET.to_owned()])
         .build()
         .map_err(|error| error.to_string())

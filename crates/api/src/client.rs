@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use fleet::printable::{complain, printable_lines};
 use fleet::secret::{Ref, SecretError};
 
+use crate::error::ErrorBody;
 use owner::Owners;
 
 pub use events::{Event, Events};
@@ -521,12 +522,13 @@ async fn body(
 
 /// Returns the API's refusal, or an error if the answer is not from the API.
 fn refusal(address: Address, status: u16, body: &[u8]) -> ClientError {
-    let object: Option<Value> = serde_json::from_slice(body).ok();
-    // The message about a refused file has several lines.
-    let word = |key: &str| Some(printable_lines(object.as_ref()?.get(key)?.as_str()?));
-    match (word("error"), word("message")) {
-        (Some(code), Some(message)) => ClientError::Refused { code, message },
-        _ => ClientError::Strange { address, status, what: "an error that is not the API's" },
+    match serde_json::from_slice(body) {
+        // The message about a refused file has several lines.
+        Ok(ErrorBody { error, message }) => ClientError::Refused {
+            code: printable_lines(&error),
+            message: printable_lines(&message),
+        },
+        Err(_) => ClientError::Strange { address, status, what: "an error that is not the API's" },
     }
 }
 

@@ -9,6 +9,7 @@ pub mod at;
 pub mod client;
 pub mod devices;
 pub mod doctor;
+pub mod error;
 pub mod inbox;
 pub mod log;
 pub mod messages;

@@ -80,6 +80,15 @@ impl Template {
         }
         topic
     }
+
+    /// Bytes of the topic that [`fill`](Self::fill) returns.
+    pub fn filled_length<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> usize {
+        let length = |part: &Part| match part {
+            Part::Text(text) => text.len(),
+            Part::Variable(name) => value(name).unwrap_or_default().len(),
+        };
+        self.0.iter().map(length).sum()
+    }
 }
 
 /// The name of a variable behind its `$`, and what follows it.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::end::{output_failed, wrong};
-use agent::messages::forward::{Routing, lanes};
+use agent::messages::forward::{Variables, lanes};
 use api::client::{Call, DEFAULT_CONFIG, Target, converse};
 use fleet::printable::complain;
 use fleet::printable::printable;
@@ -161,8 +161,9 @@ fn path(
     if let Some(known) = fleet.sessions().find(|known| known.id == *session)
         && route.publish_as.is_some()
     {
-        let routing = Routing::of(route, fleet.gateway.as_str());
-        line += &format!(" as {:?}", routing.topic(topic, "<id>", session, &known.vars));
+        let (id, gateway) = ("<id>", fleet.gateway.as_str());
+        let variables = Variables { topic, id, gateway, session, vars: &known.vars };
+        line += &format!(" as {:?}", variables.fill(route.publish_as.as_ref()));
     }
     if let Some(state) = states.get(&session.to_string()) {
         line += &format!(": {state}");

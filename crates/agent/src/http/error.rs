@@ -1,8 +1,8 @@
 //! Error answers: always JSON, with a word for programs and a sentence for people.
 
+use api::error::ErrorBody;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use crate::metrics::labels::HttpRefusal;
 
@@ -33,7 +33,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({ "error": self.code, "message": self.message });
+        let body = ErrorBody { error: self.code.to_owned(), message: self.message };
         (self.status, axum::Json(body)).into_response()
     }
 }

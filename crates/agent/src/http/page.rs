@@ -1,23 +1,21 @@
 //! The status page at `/`, and the stream that keeps it live.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
-use super::app::App;
-use super::bounds::PAGES;
 use super::error::ApiError;
-use super::modems::fleet;
-use super::stream;
+use super::modems::Status;
+use super::stream::{self, Streams};
 
-/// How soon a change is seen; a page that is open costs a look a second, a closed one nothing.
+/// The time between two looks for a change; a page that is open costs a look a second, a closed one nothing.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Nothing but this server's own files runs or is loaded.
@@ -51,7 +49,8 @@ pub(super) async fn script() -> Response {
 
 /// One open page.
 struct Watcher {
-    app: Arc<App>,
+    status: Status,
+    stop: CancellationToken,
     look: Interval,
     shown: String,
     _place: OwnedSemaphorePermit,
@@ -60,11 +59,10 @@ struct Watcher {
 impl Watcher {
     /// The next state that differs from the one shown; `None` when the agent ends.
     async fn next(&mut self) -> Option<Event> {
-        let stop = self.app.stop.clone();
         // Both arms are cancel safe, and none awaits in its body.
-        while tokio::select! { _ = self.look.tick() => true, () = stop.cancelled() => false } {
+        while tokio::select! { _ = self.look.tick() => true, () = self.stop.cancelled() => false } {
             // Every fleet can be written as JSON.
-            let now = serde_json::to_string(&fleet(&self.app)).ok()?;
+            let now = serde_json::to_string(&self.status.fleet()).ok()?;
             if now != self.shown {
                 self.shown.clone_from(&now);
                 return Some(Event::default().event("fleet").data(now));
@@ -75,17 +73,21 @@ impl Watcher {
 }
 
 /// The fleet as server-sent events: at once, and again whenever something changed.
-pub(super) async fn events(State(app): State<Arc<App>>) -> Response {
-    let Ok(place) = Arc::clone(&app.bounds.pages).try_acquire_owned() else {
-        let words = format!("{PAGES} pages are open; close one");
-        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words).into_response();
-    };
+///
+/// # Errors
+/// [`ApiError`]: 503 if too many pages are open.
+pub(super) async fn events(
+    State(status): State<Status>,
+    State(streams): State<Streams>,
+) -> Result<Response, ApiError> {
+    let place = status.open_page()?;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let watcher = Watcher { app, look, shown: String::new(), _place: place };
+    let (stop, shown) = (streams.stop().clone(), String::new());
+    let watcher = Watcher { status, stop, look, shown, _place: place };
     let changes = unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
         Some((event, watcher))
     });
-    stream::events(changes)
+    Ok(stream::events(changes))
 }

@@ -207,7 +207,8 @@ impl Reconciler {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let Some(mut modem) = entry.modem.take() else { return };
         entry.observed = Observed::Running;
-        let span = tracing::info_span!("modem", name);
+        // With every filter: without it a warning does not name its modem, and no AT dialogue is found.
+        let span = tracing::error_span!("modem", name);
         let (name, number) = (name.to_owned(), entry.number);
         let task = async move {
             // A state that the panic left behind does not stay: `ended` sets it back to

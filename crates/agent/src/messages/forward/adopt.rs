@@ -1,4 +1,4 @@
-//! Taking over what waits in lanes that the fleet file no longer has.
+//! The adoption of messages in lanes that the fleet file no longer has.
 //!
 //! A lane whose messages all belong to one lane of the fleet gets its name, however many they are. Of any
 //! other lane each message is moved by itself. Both go on beside all other work. Only the forwarders of
@@ -31,11 +31,11 @@ pub type Held = BTreeSet<Arc<str>>;
 /// Messages that are moved in one commit.
 const STEP: usize = 256;
 
-/// How often a lane is emptied so that another one can get its name. Each time a message may be handed in
+/// The most times that a lane is emptied so that another one can get its name. Each time a message may be handed in
 /// just then; to move all of the other lane would take longer than so many attempts.
 const ATTEMPTS: u32 = 1_000;
 
-/// How long after a failure what is left is looked at again.
+/// The wait after a failure, until the rest is looked at again.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// The lanes with messages that a fleet does not have, and the homes of these messages.
@@ -50,7 +50,7 @@ pub struct Adoption {
 struct Orphan {
     lane: Arc<str>,
     seen: Seen,
-    /// How many messages were seen of each home; `None`: no route matches.
+    /// The number of messages seen of each home; `None`: no route matches.
     homes: BTreeMap<Option<Arc<str>>, u64>,
     /// All of them were seen, but for those that came since.
     is_whole: bool,
@@ -70,7 +70,7 @@ struct Page {
     has_more: bool,
 }
 
-/// Why messages stay where they are.
+/// The reason for which messages stay in their lane.
 #[derive(Debug, thiserror::Error)]
 enum AdoptError {
     /// The waiting messages could not be read.
@@ -286,7 +286,7 @@ async fn rename(
         if waiting(queue, &home) > messages {
             break;
         }
-        // The few go to the many. Each message keeps its place in the order, and nobody takes any of them.
+        // The few go to the many. Each message keeps its place in the order, and no forwarder takes one meanwhile.
         let mut seen = Seen::default();
         while !move_some(queue, reader, (&home, &orphan.lane), &mut seen, |_| {
             Some(Arc::clone(&orphan.lane))
@@ -379,7 +379,7 @@ pub struct Adopter {
     view: View,
     held: watch::Sender<Held>,
     ends: CancellationToken,
-    /// Stops what is under way.
+    /// Stops the adoption that is under way.
     stop: CancellationToken,
     /// One at most.
     running: JoinSet<()>,
@@ -401,10 +401,10 @@ impl Adopter {
         });
     }
 
-    /// Stops what is under way. What is not done is for the next adoption.
+    /// Stops the adoption that is under way. The rest is for the next one.
     ///
     /// # Cancel safety
-    /// It was told to stop; the next call waits for its end.
+    /// It was asked to stop; the next call waits for its end.
     pub async fn stop(&mut self) {
         self.stop.cancel();
         while let Some(ended) = self.running.join_next().await {

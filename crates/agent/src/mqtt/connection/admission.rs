@@ -6,18 +6,29 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, timeout};
 
 use super::Connection;
-use super::end::{Admitted, End, fault};
 use crate::messages::hand_in::Refusal;
 use crate::metrics::families::ConnectionRefusal;
+use crate::mqtt::CONNECT;
+use crate::mqtt::end::{End, fault};
 use crate::mqtt::entrance::AtEntrance;
 use crate::mqtt::link::Link;
 use crate::mqtt::published::submission;
 use crate::mqtt::wire::{Connect, ConnectReason, Incoming, Malformed, Reason};
-use crate::mqtt::{CONNECT, READ};
 
 /// Before a wrong password is answered. Its connection keeps its place at the entrance meanwhile, of which there are
 /// few, so that guesses are as well.
 const WRONG_PASSWORD: Duration = Duration::from_millis(500);
+
+/// A client that may come in.
+pub(super) struct Admitted {
+    pub(super) connect: Box<Connect>,
+    /// Its client id if this side gave it one.
+    pub(super) assigned: Option<String>,
+    /// Its client id.
+    pub(super) name: String,
+    /// Its user, if users are checked.
+    pub(super) user: Option<String>,
+}
 
 impl<S: Link> Connection<S> {
     /// Lets a client in, unless it has to give way to another one before.
@@ -55,7 +66,7 @@ impl<S: Link> Connection<S> {
     /// The first packet has to be CONNECT (MQTT 3.1.1 §3.1).
     async fn connect(&mut self) -> Result<Box<Connect>, End> {
         loop {
-            match self.wire.decode(&mut self.inbound) {
+            match self.client.decode() {
                 Ok(Some(Incoming::Connect(connect))) => return Ok(connect),
                 Ok(Some(_)) => {
                     return Err(fault(Reason::ProtocolError, "the first packet is no CONNECT"));
@@ -66,10 +77,9 @@ impl<S: Link> Connection<S> {
                 }
                 Ok(None) => {}
             }
-            self.inbound.reserve(READ);
-            // Nothing is lost where the agent ends: nothing was taken.
+            // Nothing is lost if the agent ends: nothing was taken.
             let read = tokio::select! {
-                read = self.stream.read_buf(&mut self.inbound) => read?,
+                read = self.stream.read_buf(self.client.input()) => read?,
                 () = self.serving.stop.cancelled() => return Err(End::Stopping),
             };
             if read == 0 {
@@ -94,7 +104,7 @@ impl<S: Link> Connection<S> {
             return Ok(());
         }
         self.serving.metrics.applications.connection_refused(ConnectionRefusal::Password);
-        // With the port no two lines would be the same, and the log is to count what repeats.
+        // With the port no two lines would be the same, and the log is to count repetitions.
         tracing::warn!(
             address = %self.address,
             "a local MQTT client showed no good user name and password"

@@ -42,8 +42,8 @@ impl Left {
                     None
                 }
             };
-            if let Some(Settled { held, result: Err(refusal) }) = settled {
-                let what = if held.is_will { "will" } else { "message of QoS 0" };
+            if let Some(Settled { message, result: Err(refusal) }) = settled {
+                let what = if message.is_will { "will" } else { "message of QoS 0" };
                 tracing::warn!(peer = self.peer, "a local MQTT client's {what} is lost: {refusal}");
             }
         }

@@ -1,21 +1,10 @@
-//! The two ends of a connection: what admission gives, and why it is over.
+//! The reasons for which a connection ends.
 
 use std::io;
 
-use crate::mqtt::wire::{Connect, ConnectReason, Reason};
+use super::wire::{ConnectReason, Reason};
 
-/// A client that may come in.
-pub(super) struct Admitted {
-    pub(super) connect: Box<Connect>,
-    /// Its client id if this side gave it one.
-    pub(super) assigned: Option<String>,
-    /// Its client id.
-    pub(super) name: String,
-    /// Its user, if users are checked.
-    pub(super) user: Option<String>,
-}
-
-/// How a connection ends.
+/// The end of a connection.
 #[derive(Debug)]
 pub(super) enum End {
     /// The client said so.
@@ -26,7 +15,7 @@ pub(super) enum End {
     Broken,
     /// CONNECT is refused.
     Refused(ConnectReason),
-    /// The client did, or sent, what cannot be served.
+    /// The client broke the protocol, or asked for a thing that is not served.
     Fault(Reason, String),
     /// The agent ends.
     Stopping,
@@ -38,10 +27,12 @@ impl From<io::Error> for End {
     }
 }
 
+/// The end of a client that is at fault, with words for it and for the log.
 pub(super) fn fault(reason: Reason, words: impl Into<String>) -> End {
     End::Fault(reason, words.into())
 }
 
+/// The end of a client whose client id another one has now.
 pub(super) fn taken_over() -> End {
     fault(Reason::SessionTakenOver, "another client came with its client id")
 }
