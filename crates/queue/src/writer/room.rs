@@ -114,21 +114,22 @@ impl Writer {
 
     /// Returns the first unleased message of a bucket.
     fn first_free(&self, bucket: BucketId) -> rusqlite::Result<Option<Located>> {
-        if self.places.has_left_behind(bucket) {
-            // It may be anywhere among the leased messages.
-            let mut after = 0;
-            while let Some(at) = self.store.first_after(bucket, after)? {
-                if !self.places.is_leased(at.id) {
-                    return Ok(Some(at));
-                }
-                after = at.seq;
+        // A message that was left behind may be anywhere.
+        let mut after = 0;
+        if !self.places.has_left_behind(bucket) {
+            if let Some(seq) = self.places.first_returned(bucket) {
+                return self.store.locate(bucket, seq);
             }
-            return Ok(None);
+            after = self.places.cursor(bucket);
         }
-        match self.places.first_returned(bucket) {
-            Some(seq) => self.store.locate(bucket, seq),
-            None => self.store.first_after(bucket, self.places.cursor(bucket)),
+        // Since the cursor was set back, leased messages may follow it.
+        while let Some(at) = self.store.first_after(bucket, after)? {
+            if !self.places.is_leased(at.id) {
+                return Ok(Some(at));
+            }
+            after = at.seq;
         }
+        Ok(None)
     }
 }
 
