@@ -1,9 +1,10 @@
 //! The leases in memory: leased messages, and the place at which each bucket continues.
 //!
-//! A bucket's *cursor* divides its order. Every message up to it is leased or *returned* (released,
-//! or passed over); none after it is. So the next message is the first returned one, or otherwise
-//! the first row after the cursor. Leased messages are never walked over, however many there are. A
-//! message that is *passed over* is neither: it is found again once the cursor is set back.
+//! A bucket's *cursor* divides its order. Every message up to it is leased, *returned* (released, or
+//! expired when its turn came) or *passed over*; none after it is returned or passed over. So the
+//! next message is the first returned one, or otherwise the first unleased row after the cursor. A
+//! message that was passed over is found again once the cursor is set back. Only then, or in another
+//! file, leased messages may follow the cursor; otherwise they are never walked over.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -177,12 +178,15 @@ impl Places {
         }
     }
 
-    /// Forgets the leases of messages that are no longer there.
-    pub(crate) fn keep(&mut self, mut is_there: impl FnMut(MessageId) -> bool) {
-        let gone: Vec<MessageId> =
-            self.leased.keys().copied().filter(|id| !is_there(*id)).collect();
-        for id in gone {
-            self.end_lease(id);
+    /// Looks for the leased messages in another file: leases on those that are there go on, in
+    /// their present buckets. Each bucket restarts from its first message.
+    pub(crate) fn relocate(&mut self, mut find: impl FnMut(MessageId) -> Option<Located>) {
+        self.places.clear();
+        for (id, leased) in std::mem::take(&mut self.leased) {
+            if let Some(at) = find(id) {
+                self.places.entry(at.bucket).or_default().leased.add(at.size);
+                self.leased.insert(id, Leased { at, ..leased });
+            }
         }
     }
 

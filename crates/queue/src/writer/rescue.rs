@@ -45,7 +45,7 @@ impl Writer {
         self.tally = Tally::new(buckets);
         self.heads.clear();
         let (store, tally) = (&self.store, &self.tally);
-        self.places.keep(|id| matches!(store.find(id, tally.ids()), Ok(Some(_))));
+        self.places.relocate(|id| store.find(id, tally.ids()).ok().flatten());
         self.next_expiry = self.store.next_expiry(i64::MIN).map_err(StoreError::from)?;
         let lost = match ended {
             Some(salvage) => salvage.lost,
