@@ -13,11 +13,10 @@ use crate::{
     error::{AttachError, OpenError, ReadError, StoreError},
     message::{NewMessage, Seq},
     reader::Matches,
+    readers::{Attached, Wish},
     stat::Stat,
     store::to_i64,
-    writer::{
-        Attached, Bounds, Command, Completion, Page, Put, ReaderPage, Shared, Slow, Wish, Writer,
-    },
+    writer::{Bounds, Command, Completion, Page, Put, ReaderPage, Shared, Slow, Writer},
 };
 
 /// The number of messages that may wait to be stored. A disk may pause for a while; with payloads

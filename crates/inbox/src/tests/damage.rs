@@ -233,7 +233,7 @@ fn a_folder_that_cannot_be_made_yet_is_tried_again() {
     let (_, hold) = desk.attach("s");
     desk.ask(hold.subscribe(vec![("t".to_owned(), 1)])).unwrap();
     desk.put("t", "1").unwrap();
-    desk.writer.lose_ground();
+    desk.writer.lose_file();
     assert!(desk.put("t", "2").is_err());
     desk.pass(Duration::from_secs(6));
     assert_eq!(desk.put("t", "3"), Ok(2));
@@ -274,4 +274,21 @@ fn a_first_number_behind_the_last_is_damage_and_later_messages_are_kept() {
     desk.put("t", "4").unwrap();
     let mut desk = desk.killed();
     assert_eq!(desk.read("r", None).0, ["4"]);
+}
+
+#[test]
+fn what_is_gone_with_a_file_is_counted_and_numbers_go_on() {
+    let mut desk = Desk::new();
+    for n in 1..=3 {
+        desk.put("t", &n.to_string()).unwrap();
+    }
+    desk.writer.lose_file();
+    for file in ["inbox.db", "inbox.db-wal", "inbox.db-shm"] {
+        // The connection that ended may have removed the log.
+        drop(std::fs::remove_file(desk.config.dir.join(file)));
+    }
+    desk.pass(Duration::from_secs(5));
+    assert_eq!(desk.put("t", "after"), Ok(4));
+    let stat = desk.inbox.stat();
+    assert_eq!((stat.messages, stat.dropped.damaged, stat.corruptions), (1, 3, 0));
 }
