@@ -41,6 +41,7 @@
 
 mod bounds;
 mod check;
+mod checks;
 mod clock;
 mod config;
 mod contents;
@@ -64,7 +65,6 @@ mod store;
 mod takeover;
 mod tally;
 mod trace;
-mod watch;
 mod writer;
 
 pub use config::{Config, Fsync, WhenFull};

@@ -6,11 +6,11 @@ use tokio::sync::{broadcast, watch};
 
 use crate::{
     bounds::Bounds,
+    checks::Checks,
     intake::Intake,
     stat::{LaneStat, Stat},
     tally::Amount,
     trace::Trace,
-    watch::Watch,
 };
 
 /// The number of outcomes that a slow reader may fall behind.
@@ -24,7 +24,7 @@ const OUTCOMES: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) intake: Arc<Intake>,
-    pub(crate) watch: Watch,
+    pub(crate) checks: Checks,
     pub(crate) leasable: watch::Sender<u64>,
     pub(crate) ended: watch::Sender<bool>,
     pub(crate) outcomes: broadcast::Sender<Trace>,
@@ -37,7 +37,7 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             intake: Arc::default(),
-            watch: Watch::default(),
+            checks: Checks::default(),
             leasable: watch::Sender::new(0),
             ended: watch::Sender::new(false),
             outcomes: broadcast::Sender::new(OUTCOMES),
@@ -50,7 +50,7 @@ impl Default for Shared {
 impl Shared {
     /// Closes the intake; waiting commands are still done.
     pub(crate) fn close(&self) {
-        self.watch.end();
+        self.checks.end();
         self.intake.close();
     }
 

@@ -29,7 +29,7 @@ pub(super) struct End(Arc<Shared>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.watch.end();
+        self.0.checks.end();
         self.0.intake.abandon();
         self.0.ended.send_replace(true);
     }
