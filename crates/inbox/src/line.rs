@@ -99,16 +99,16 @@ impl Line {
         lost
     }
 
-    /// Continues with what a file holds; `None` for a new file. Returns the number of messages that
-    /// are lost with a file that is new, or that lost its end.
-    pub(crate) fn adopt(&mut self, found: Option<Self>) -> u64 {
+    /// Continues with what a file holds; `None` for a new file. If that is less than was known, all
+    /// messages are given up, and their number is returned: none of those in the file may stay.
+    pub(crate) fn adopt(&mut self, found: Option<Self>) -> Option<u64> {
         match found {
             Some(found) if found.last >= self.last => {
                 *self = found;
-                0
+                None
             }
             // Numbers are never given twice.
-            _ => self.give_up(),
+            _ => Some(self.give_up()),
         }
     }
 }
@@ -134,12 +134,12 @@ mod tests {
     #[test]
     fn a_file_that_lost_its_end_costs_all_that_was_known() {
         let mut line = Line::default().with(1).with(1);
-        assert_eq!(line.adopt(Some(Line::of(2, 5, 9, 12))), 0, "more than was known");
+        assert_eq!(line.adopt(Some(Line::of(2, 5, 9, 12))), None, "more than was known");
         assert_eq!((line.messages(), line.next()), (4, 6));
-        assert_eq!(line.adopt(Some(Line::of(1, 4, 0, 8))), 4);
+        assert_eq!(line.adopt(Some(Line::of(1, 4, 0, 8))), Some(4));
         assert_eq!((line.messages(), line.next(), line.bytes()), (0, 6, 0));
-        assert_eq!(line.adopt(None), 0, "they were counted");
+        assert_eq!(line.adopt(None), Some(0), "they were counted");
         line = line.with(1);
-        assert_eq!((line.adopt(None), line.next()), (1, 7));
+        assert_eq!((line.adopt(None), line.next()), (Some(1), 7));
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, params};
 
 use crate::{
     age::{Age, Saved},
@@ -348,6 +348,14 @@ impl Store {
             self.conn.prepare_cached("delete from filter where name = ?")?.execute([name])?;
         }
         Ok(())
+    }
+
+    /// Closes the file and leaves its log as it is: another file's log may have that name by now.
+    pub(crate) fn abandon(self) {
+        let kept = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        if let Err(error) = kept {
+            tracing::debug!(error = %error, "could not keep the log of a removed file");
+        }
     }
 
     /// Moves the log into the file and closes it.

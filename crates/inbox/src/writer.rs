@@ -304,7 +304,10 @@ impl Writer {
         files.open(now, age.at(now), |loaded, store| {
             let is_first = line.last() == 0;
             let is_new = loaded.state.is_none();
-            figures.lost(line.adopt(loaded.line));
+            if let Some(lost) = line.adopt(loaded.line) {
+                figures.lost(lost);
+                store.remove_through(line.last())?;
+            }
             let (found, saved) = loaded.state.unzip();
             if epoch.is_none() {
                 age.resume(saved, now);
@@ -321,9 +324,9 @@ impl Writer {
         })
     }
 
-    /// Tries again to open the file, when that is due.
+    /// Opens the file again, when that is due or the files were taken away.
     fn open_if_due(&mut self, now: Moment) {
-        if !self.files.is_due(now) {
+        if !self.files.are_gone(now) && !self.files.is_due(now) {
             return;
         }
         match self.open(now) {

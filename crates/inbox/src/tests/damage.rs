@@ -292,3 +292,37 @@ fn what_is_gone_with_a_file_is_counted_and_numbers_go_on() {
     let stat = desk.inbox.stat();
     assert_eq!((stat.messages, stat.dropped.damaged, stat.corruptions), (1, 3, 0));
 }
+
+#[test]
+fn files_that_are_taken_away_are_noticed_and_what_comes_after_is_kept() {
+    for gone in ["inbox.db-wal", "inbox.db", ""] {
+        let mut desk = Desk::with(|config| config.dir = config.dir.join("inbox"));
+        let (_, hold) = desk.attach("s");
+        desk.ask(hold.subscribe(vec![("t".to_owned(), 1)])).unwrap();
+        desk.put("t", "1").unwrap();
+        desk.put("t", "2").unwrap();
+        let dir = desk.config.dir.clone();
+        match gone {
+            "" => std::fs::rename(&dir, desk.dir.path().join("elsewhere")).unwrap(),
+            file => std::fs::remove_file(dir.join(file)).unwrap(),
+        }
+        desk.pass(Duration::from_secs(1));
+        desk.pump();
+        let stat = desk.inbox.stat();
+        assert_eq!((stat.messages, stat.dropped.damaged), (0, 2), "{gone}");
+        assert_eq!(desk.put("t", "3"), Ok(3), "{gone}");
+        drop(hold);
+        let mut desk = desk.killed();
+        let (attached, hold) = desk.attach("s");
+        assert!(attached.present, "{gone}");
+        assert_eq!(desk.pull(&hold, attached.position), [("3".to_owned(), 1)], "{gone}");
+    }
+}
+
+#[test]
+fn a_second_opener_is_refused_without_the_lock_file_too() {
+    let desk = Desk::new();
+    std::fs::remove_file(desk.config.dir.join("inbox.lock")).unwrap();
+    let second = Desk::open(Arc::clone(&desk.dir), desk.config.clone(), Arc::clone(&desk.now));
+    assert!(matches!(second.err(), Some(OpenError::Locked { .. })));
+}

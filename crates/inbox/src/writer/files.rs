@@ -1,11 +1,11 @@
 //! The inbox's files: the folder's lock and the open file, which may be lost and found again.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use crate::{
     age::{Age, Moment},
     error::{OpenError, StoreError},
-    lock::DirLock,
+    lock::{DirLock, HeldFile},
     schema,
     stat::Failing,
     store::{Loaded, Store},
@@ -13,6 +13,9 @@ use crate::{
 
 /// The wait before a file that could not be opened is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);
+
+/// The interval of the check that the files are in their place.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The inbox's folder, and its file while that is open.
 ///
@@ -24,6 +27,8 @@ pub(super) struct Files {
     open: Option<OpenFile>,
     /// The earliest moment of the next try.
     open_again: Duration,
+    /// The moment of the next check that the files are in their place.
+    look_at: Duration,
     failing: Option<Failing>,
     failed_commits: u64,
     corruptions: u64,
@@ -31,10 +36,11 @@ pub(super) struct Files {
     pub(super) faults: std::sync::Arc<std::sync::atomic::AtomicU32>,
 }
 
-/// An open file. The lock is released after it is closed.
+/// An open file. What holds it and its log is closed after it, and the lock is released last.
 #[derive(Debug)]
 struct OpenFile {
     store: Store,
+    held: [HeldFile; 2],
     lock: DirLock,
 }
 
@@ -45,6 +51,7 @@ impl Files {
             dir,
             open: None,
             open_again: Duration::ZERO,
+            look_at: Duration::ZERO,
             failing: None,
             failed_commits: 0,
             corruptions: 0,
@@ -73,8 +80,9 @@ impl Files {
         crate::lock::sync_dir(&self.dir)
             .map_err(|source| OpenError::Prepare { path: self.dir.clone(), source })?;
         let path = self.dir.join(schema::FILE);
+        let held = self.hold()?;
         adopt(loaded, &store).map_err(|error| schema::failed(&path, error))?;
-        self.open = Some(OpenFile { store, lock });
+        self.open = Some(OpenFile { store, held, lock });
         self.failing = None;
         Ok(())
     }
@@ -89,6 +97,40 @@ impl Files {
         let path = self.dir.join(schema::FILE);
         let loaded = store.load(age).map_err(|error| schema::failed(&path, error))?;
         Ok((store, loaded))
+    }
+
+    /// Holds the file and its log, which exist by now.
+    fn hold(&self) -> Result<[HeldFile; 2], OpenError> {
+        let [file, log] = [schema::FILE, schema::LOG].map(|name| {
+            let path = self.dir.join(name);
+            HeldFile::open(&path).map_err(|source| OpenError::Prepare { path, source })
+        });
+        let (file, log) = (file?, log?);
+        match file.lock() {
+            Ok(()) => Ok([file, log]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(OpenError::Locked { dir: self.dir.clone() })
+            }
+            Err(source) => Err(OpenError::Prepare { path: self.dir.join(schema::FILE), source }),
+        }
+    }
+
+    /// Checks once a second that the files are in their place; closes files that are not, and
+    /// returns true then. What they hold is lost with the end of the agent, if not already.
+    pub(super) fn are_gone(&mut self, now: Moment) -> bool {
+        if now.running < self.look_at {
+            return false;
+        }
+        self.look_at = now.running.saturating_add(LOOK);
+        let is_gone = |open: &mut OpenFile| open.held.iter().any(HeldFile::is_gone);
+        let Some(OpenFile { store, held, lock }) = self.open.take_if(is_gone) else { return false };
+        store.abandon();
+        drop((held, lock));
+        tracing::error!(
+            dir = %self.dir.display(),
+            "a file of the inbox was removed or replaced: what it held is not delivered, and a new one is begun"
+        );
+        true
     }
 
     /// Reports whether the file is to be tried again now.
@@ -121,7 +163,7 @@ impl Files {
         moved.is_ok()
     }
 
-    fn move_aside(&mut self, now: Moment, words: &str) -> std::io::Result<()> {
+    fn move_aside(&mut self, now: Moment, words: &str) -> io::Result<()> {
         let kept = schema::set_aside(&self.dir, now.wall)?;
         self.corruptions = self.corruptions.saturating_add(1);
         tracing::error!(
@@ -195,12 +237,12 @@ impl Files {
 
     /// Closes the file, and then releases the lock.
     pub(super) fn close(self) {
-        let Some(OpenFile { store, lock }) = self.open else { return };
+        let Some(OpenFile { store, held, lock }) = self.open else { return };
         if let Err(error) = store.close() {
             // Nothing is lost: answered messages are in the log, which the next start reads.
             tracing::warn!(error = %error, "could not close the inbox's file cleanly");
         }
-        drop(lock);
+        drop((held, lock));
     }
 }
 
