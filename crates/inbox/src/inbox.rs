@@ -12,10 +12,10 @@ use crate::{
     age,
     error::{AttachError, OpenError, ReadError, StoreError},
     message::{NewMessage, Seq},
+    number::to_i64,
     reader::Matches,
     readers::{Attached, Wish},
     stat::Stat,
-    store::to_i64,
     writer::{Bounds, Command, Completion, Page, Put, ReaderPage, Shared, Slow, Writer},
 };
 

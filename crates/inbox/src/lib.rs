@@ -26,6 +26,7 @@ mod inbox;
 mod line;
 mod lock;
 mod message;
+mod number;
 mod reader;
 mod readers;
 mod schema;

@@ -2,7 +2,7 @@
 
 use crate::{
     message::Seq,
-    store::{to_i64, to_u64},
+    number::{to_i64, to_u64},
 };
 
 /// The ends of the line of messages, and its size.

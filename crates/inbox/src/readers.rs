@@ -10,9 +10,9 @@ use crate::{
     error::{AttachError, ReadError},
     line::Line,
     message::Seq,
+    number::to_u64,
     reader::{Kind, MAX_READERS, MAX_SESSIONS, Matches, OnDisk, Reader},
     stat::Waiting,
-    store::to_u64,
 };
 
 /// The most messages that are looked at to see how far a session's filters let it advance.

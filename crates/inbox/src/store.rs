@@ -13,6 +13,7 @@ use crate::{
     error::OpenError,
     line::Line,
     message::{Message, NewMessage, Seq},
+    number::{to_i64, to_u64},
     reader::{Filter, Kind, OnDisk, Reader},
     schema,
 };
@@ -420,13 +421,4 @@ fn crc(seq: Seq, wall: i64, qos: u8, source: &str, topic: &str, payload: &[u8]) 
         hasher.update(part);
     }
     hasher.finalize()
-}
-
-/// SQLite's integers are signed; our amounts never come near the end of either range.
-pub(crate) fn to_i64(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn to_u64(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
 }

@@ -20,10 +20,10 @@ use crate::{
     error::{AttachError, OpenError, ReadError, StoreError},
     line::Line,
     message::{NewMessage, Seq},
+    number::to_u64,
     reader::{Kind, Matches},
     readers::{Attached, Memory, Readers, Wish},
     stat::Stat,
-    store::to_u64,
 };
 
 mod bounds;

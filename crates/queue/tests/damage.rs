@@ -401,7 +401,7 @@ fn what_was_released_and_is_lost_is_not_in_the_way_of_those_behind_it() {
         for lease in queue.lease("lane 0", 1_024).await.unwrap() {
             assert!(queue.release(lease.id).await.unwrap());
         }
-        // Where one of the first messages is, or was.
+        // Pages that hold one of the first messages, or did.
         let bytes = fs::read(file(&dir)).unwrap();
         let mark = b"t/33 xxx";
         let places = bytes

@@ -6,8 +6,8 @@ use crate::{
     cursor::Cursor,
     error::{ReadError, StoreError},
     message::{Message, Seq},
+    number::to_u64,
     reader::Kind,
-    store::to_u64,
 };
 
 /// The most bytes of payload in a session's page.

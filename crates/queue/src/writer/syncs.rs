@@ -18,7 +18,7 @@ const ACKS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Syncs {
     interval: Option<Duration>,
-    /// True if the policy syncs commits by themselves, unless they are told not to.
+    /// True if the policy syncs commits by themselves, unless one is excepted.
     with_commits: bool,
     commits: u64,
     /// The number of commits on disk.
