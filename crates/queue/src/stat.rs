@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
-use crate::{tally::Amount, trace::Reason};
+use crate::tally::Amount;
 
 /// The present content of a queue, and the losses so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,18 +111,6 @@ impl Dropped {
             ("purged", self.purged),
             ("damaged", self.damaged),
         ]
-    }
-
-    /// Counts a message that is given up.
-    pub(crate) fn count(&mut self, reason: Reason) {
-        let count = match reason {
-            Reason::Full => &mut self.full,
-            Reason::Expired => &mut self.expired,
-            Reason::Age => &mut self.age,
-            Reason::Purged => &mut self.purged,
-            Reason::Damaged => &mut self.damaged,
-        };
-        *count = count.saturating_add(1);
     }
 
     /// Adds the counts of another part.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     bounds::Bounds,
-    clock::{Clock, Sources},
+    clock::{Clock, Sources, earlier},
     config::Config,
     contents::Contents,
     error::{OpenError, StoreError},
@@ -21,7 +21,7 @@ use crate::{
     salvage::Salvage,
     schema,
     shared::Shared,
-    stat::{Dropped, Stat},
+    stat::Stat,
     store::Store,
     trace::Trace,
 };
@@ -29,6 +29,7 @@ use crate::{
 mod board;
 mod change;
 mod deadlines;
+mod draft;
 mod faults;
 mod folder;
 mod handout;
@@ -42,6 +43,7 @@ mod traces;
 
 use board::Board;
 use deadlines::Deadlines;
+use draft::Draft;
 use faults::Faults;
 use folder::Folder;
 use riding::Riding;
@@ -67,17 +69,6 @@ pub(crate) struct Writer {
     syncs: Syncs,
     faults: Faults,
     board: Board,
-}
-
-/// Effects of a transaction beyond the contents, to be kept or dropped as a whole.
-#[derive(Default)]
-struct Draft {
-    deadlines: Deadlines,
-    /// The outcomes of messages.
-    ended: Vec<Trace>,
-    dropped: Dropped,
-    changed: bool,
-    leasable: bool,
 }
 
 /// The means of a transaction on a full disk.
@@ -281,7 +272,7 @@ impl Writer {
             return Err((writes, error));
         }
         let sync = !writes.iter().all(Write::may_come_undone);
-        let mut draft = Draft { deadlines: self.deadlines, ..Draft::default() };
+        let mut draft = Draft::new(self.deadlines);
         self.contents.begin();
         let done = self
             .store
@@ -452,13 +443,5 @@ impl Reply {
             Self::Trace(found, answer) => drop(answer.send(found)),
             Self::Release(found, answer) => drop(answer.send(Ok(found))),
         }
-    }
-}
-
-/// Returns the smaller of two optional values.
-fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Draft;
+use super::draft::Draft;
 use crate::{
     bounds::Bounds,
     intake::{Intake, Taken},
@@ -77,12 +77,13 @@ impl Board {
 
     /// Shows the outcomes of a transaction that is on disk.
     pub(super) fn kept(&mut self, draft: Draft) {
-        for trace in draft.ended {
+        self.leasable |= draft.leasable;
+        let (ended, dropped) = draft.into_outcomes();
+        self.dropped.add(dropped);
+        for trace in ended {
             // There may be no listener.
             drop(self.shared.outcomes.send(trace));
         }
-        self.dropped.add(draft.dropped);
-        self.leasable |= draft.leasable;
     }
 
     /// Updates the figures and wakes the watchers.
@@ -112,8 +113,7 @@ mod tests {
         let mut draft = Draft::default();
         let (id, state) = (MessageId::fresh(), State::Dropped { reason: Reason::Full });
         let trace = Trace { id, qos: 1, state, at: std::time::UNIX_EPOCH };
-        draft.ended.push(trace.clone());
-        draft.dropped.count(Reason::Full);
+        draft.end(trace.clone());
         draft.leasable = true;
         board.kept(draft);
         board.lost(2);

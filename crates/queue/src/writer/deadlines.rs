@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::earlier;
+use crate::clock::earlier;
 
 /// The longest wait for the next deadline. The wall clock may be set meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
 //! Messages that expired by their own time to live or by the queue's maximum age.
 
-use super::{Draft, SWEEP, Writer, earlier};
-use crate::trace::Reason;
+use super::{Draft, SWEEP, Writer};
+use crate::{clock::earlier, trace::Reason};
 
 impl Writer {
     /// Removes unleased messages that expired or are too old, and sets the time of the next sweep.

@@ -41,12 +41,11 @@ impl Writer {
     ) -> rusqlite::Result<()> {
         self.store.ended(at, &state, now)?;
         let at_wall = self.clock.to_wall(now);
-        draft.ended.push(Trace { id: at.id, qos: at.qos, state, at: at_wall });
-        draft.changed = true;
+        draft.end(Trace { id: at.id, qos: at.qos, state, at: at_wall });
         Ok(())
     }
 
-    /// Counts a message that is given up, and notes the reason.
+    /// Notes that a message is given up, and the reason.
     pub(super) fn drop_message(
         &mut self,
         at: &Located,
@@ -54,7 +53,6 @@ impl Writer {
         now: i64,
         draft: &mut Draft,
     ) -> rusqlite::Result<()> {
-        draft.dropped.count(reason);
         self.end(at, State::Dropped { reason }, now, draft)
     }
 }
