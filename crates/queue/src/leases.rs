@@ -1,9 +1,10 @@
 //! The leases in memory: leased messages, and the place at which each bucket continues.
 //!
-//! A bucket's *cursor* divides its order. Every message up to it is leased or *returned* (released,
-//! or passed over); none after it is. So the next message is the first returned one, or otherwise
-//! the first row after the cursor. Leased messages are never walked over, however many there are. A
-//! message that is *passed over* is neither: it is found again once the cursor is set back.
+//! A bucket's *cursor* divides its order. Every message up to it is leased, *returned* (released, or
+//! expired when its turn came) or *passed over*; none after it is returned or passed over. So the
+//! next message is the first returned one, or otherwise the first unleased row after the cursor. A
+//! message that was passed over is found again once the cursor is set back. Only then, or in another
+//! file, leased messages may follow the cursor; otherwise they are never walked over.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -30,16 +31,16 @@ pub(crate) struct Returned {
 
 /// One bucket's leases.
 #[derive(Debug, Default)]
-struct Place {
+struct BucketLeases {
     cursor: Seq,
     returned: BTreeMap<Seq, Returned>,
     leased: Amount,
     /// True if some messages up to the cursor are neither leased nor returned: the consumer could
     /// not use them.
-    passed: bool,
+    passed_over: bool,
 }
 
-/// The reverse of a change of [`Places`], for a failed transaction.
+/// The reverse of a change of [`Leases`], for a failed transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Undo {
     /// Lease it again.
@@ -50,12 +51,12 @@ pub(crate) enum Undo {
 
 /// All leases.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct Leases {
     leased: HashMap<MessageId, Leased>,
-    places: HashMap<BucketId, Place>,
+    buckets: HashMap<BucketId, BucketLeases>,
 }
 
-impl Places {
+impl Leases {
     /// Returns the number of leased messages.
     pub(crate) fn leased(&self) -> u64 {
         u64::try_from(self.leased.len()).unwrap_or(u64::MAX)
@@ -63,7 +64,7 @@ impl Places {
 
     /// Returns the leased amount of a bucket.
     pub(crate) fn leased_of(&self, bucket: BucketId) -> Amount {
-        self.places.get(&bucket).map_or_else(Amount::default, |place| place.leased)
+        self.buckets.get(&bucket).map_or_else(Amount::default, |it| it.leased)
     }
 
     /// Returns the place of a leased message.
@@ -78,70 +79,70 @@ impl Places {
 
     /// Returns the place after which rows were never handed out.
     pub(crate) fn cursor(&self, bucket: BucketId) -> Seq {
-        self.places.get(&bucket).map_or(0, |place| place.cursor)
+        self.buckets.get(&bucket).map_or(0, |it| it.cursor)
     }
 
     /// Returns the first returned message of a bucket.
     pub(crate) fn first_returned(&self, bucket: BucketId) -> Option<Seq> {
-        self.places.get(&bucket)?.returned.first_key_value().map(|(seq, _)| *seq)
+        self.buckets.get(&bucket)?.returned.first_key_value().map(|(seq, _)| *seq)
     }
 
     /// Returns the returned messages of a bucket in order, at most `most`.
     pub(crate) fn returned(&self, bucket: BucketId, most: usize) -> Vec<(Seq, Returned)> {
-        let Some(place) = self.places.get(&bucket) else { return Vec::new() };
-        place.returned.iter().take(most).map(|(seq, returned)| (*seq, *returned)).collect()
+        let Some(bucket) = self.buckets.get(&bucket) else { return Vec::new() };
+        bucket.returned.iter().take(most).map(|(seq, returned)| (*seq, *returned)).collect()
     }
 
     /// Leases this message: the first returned one, or the first row after the cursor. Returns the
     /// number of its leases, this lease included.
     pub(crate) fn lease(&mut self, at: Located) -> u32 {
-        let place = self.places.entry(at.bucket).or_default();
-        let earlier = place.returned.remove(&at.seq).map_or(0, |returned| returned.attempts);
+        let bucket = self.buckets.entry(at.bucket).or_default();
+        let earlier = bucket.returned.remove(&at.seq).map_or(0, |returned| returned.attempts);
         let attempts = earlier.saturating_add(1);
-        place.cursor = place.cursor.max(at.seq);
-        place.leased.add(at.size);
+        bucket.cursor = bucket.cursor.max(at.seq);
+        bucket.leased.add(at.size);
         self.leased.insert(at.id, Leased { at, attempts });
         attempts
     }
 
-    /// Passes over the first row after the cursor, which has expired: it waits for the sweep among
-    /// the returned.
-    pub(crate) fn pass_over(&mut self, at: Located) {
-        let place = self.places.entry(at.bucket).or_default();
-        place.cursor = place.cursor.max(at.seq);
-        place.returned.insert(at.seq, Returned { attempts: 0, expires_at: at.expires_at });
+    /// Returns the first row after the cursor without a lease, since it has expired or is torn: it
+    /// waits among the returned.
+    pub(crate) fn return_unleased(&mut self, at: Located) {
+        let bucket = self.buckets.entry(at.bucket).or_default();
+        bucket.cursor = bucket.cursor.max(at.seq);
+        bucket.returned.insert(at.seq, Returned { attempts: 0, expires_at: at.expires_at });
     }
 
     /// Ends a lease; the message is in its old place again. `None` if it was not leased.
     pub(crate) fn release(&mut self, id: MessageId) -> Option<Leased> {
         let leased = self.end_lease(id)?;
         let returned = Returned { attempts: leased.attempts, expires_at: leased.at.expires_at };
-        self.places.entry(leased.at.bucket).or_default().returned.insert(leased.at.seq, returned);
+        self.buckets.entry(leased.at.bucket).or_default().returned.insert(leased.at.seq, returned);
         Some(leased)
     }
 
     /// Ends a lease; the message is not found before [`Self::look_again`]. Returns false if it was
     /// not leased.
-    pub(crate) fn leave_behind(&mut self, id: MessageId) -> bool {
+    pub(crate) fn pass_over(&mut self, id: MessageId) -> bool {
         let Some(leased) = self.end_lease(id) else { return false };
-        self.places.entry(leased.at.bucket).or_default().passed = true;
+        self.buckets.entry(leased.at.bucket).or_default().passed_over = true;
         true
     }
 
-    /// Sets a bucket's cursor back, if a message was left behind there.
+    /// Sets a bucket's cursor back, if a message was passed over there.
     pub(crate) fn look_again(&mut self, bucket: BucketId) -> bool {
-        let Some(place) = self.places.get_mut(&bucket).filter(|place| place.passed) else {
+        let Some(bucket) = self.buckets.get_mut(&bucket).filter(|it| it.passed_over) else {
             return false;
         };
-        place.cursor = 0;
-        place.returned.clear();
-        place.passed = false;
+        bucket.cursor = 0;
+        bucket.returned.clear();
+        bucket.passed_over = false;
         true
     }
 
-    /// Reports whether a message was left behind in a bucket.
-    pub(crate) fn has_left_behind(&self, bucket: BucketId) -> bool {
-        self.places.get(&bucket).is_some_and(|place| place.passed)
+    /// Reports whether a message was passed over in a bucket.
+    pub(crate) fn has_passed_over(&self, bucket: BucketId) -> bool {
+        self.buckets.get(&bucket).is_some_and(|it| it.passed_over)
     }
 
     /// Forgets a message that leaves its bucket, leased or not; returns the reverse of that.
@@ -149,16 +150,16 @@ impl Places {
         if let Some(leased) = self.end_lease(at.id) {
             return Some(Undo::Lease(leased));
         }
-        let returned = self.places.get_mut(&at.bucket)?.returned.remove(&at.seq)?;
+        let returned = self.buckets.get_mut(&at.bucket)?.returned.remove(&at.seq)?;
         Some(Undo::Return(at.bucket, at.seq, returned))
     }
 
     /// Adds a message that moved here from another bucket. Up to the cursor it must be returned, or
     /// it would never be found.
     pub(crate) fn arrive(&mut self, at: Located) {
-        let place = self.places.entry(at.bucket).or_default();
-        if at.seq <= place.cursor {
-            place.returned.insert(at.seq, Returned { attempts: 0, expires_at: at.expires_at });
+        let bucket = self.buckets.entry(at.bucket).or_default();
+        if at.seq <= bucket.cursor {
+            bucket.returned.insert(at.seq, Returned { attempts: 0, expires_at: at.expires_at });
         }
     }
 
@@ -167,28 +168,31 @@ impl Places {
         for change in changes.into_iter().rev() {
             match change {
                 Undo::Lease(leased) => {
-                    self.places.entry(leased.at.bucket).or_default().leased.add(leased.at.size);
+                    self.buckets.entry(leased.at.bucket).or_default().leased.add(leased.at.size);
                     self.leased.insert(leased.at.id, leased);
                 }
                 Undo::Return(bucket, seq, returned) => {
-                    self.places.entry(bucket).or_default().returned.insert(seq, returned);
+                    self.buckets.entry(bucket).or_default().returned.insert(seq, returned);
                 }
             }
         }
     }
 
-    /// Forgets the leases of messages that are no longer there.
-    pub(crate) fn keep(&mut self, mut is_there: impl FnMut(MessageId) -> bool) {
-        let gone: Vec<MessageId> =
-            self.leased.keys().copied().filter(|id| !is_there(*id)).collect();
-        for id in gone {
-            self.end_lease(id);
+    /// Looks for the leased messages in another file: leases on those that are there go on, in
+    /// their present buckets. Each bucket restarts from its first message.
+    pub(crate) fn relocate(&mut self, mut find: impl FnMut(MessageId) -> Option<Located>) {
+        self.buckets.clear();
+        for (id, leased) in std::mem::take(&mut self.leased) {
+            if let Some(at) = find(id) {
+                self.buckets.entry(at.bucket).or_default().leased.add(at.size);
+                self.leased.insert(id, Leased { at, ..leased });
+            }
         }
     }
 
     fn end_lease(&mut self, id: MessageId) -> Option<Leased> {
         let leased = self.leased.remove(&id)?;
-        self.places.entry(leased.at.bucket).or_default().leased.take(leased.at.size);
+        self.buckets.entry(leased.at.bucket).or_default().leased.take(leased.at.size);
         Some(leased)
     }
 }
@@ -205,38 +209,38 @@ mod tests {
     #[test]
     fn what_is_passed_over_is_found_again() {
         // If the clock is set back before the sweep, the message has not expired after all.
-        let mut places = Places::default();
+        let mut leases = Leases::default();
         let (over, next) = (at(5), at(6));
-        places.pass_over(over);
-        places.lease(next);
-        assert_eq!(places.cursor(BucketId(1)), 6);
-        assert_eq!(places.first_returned(BucketId(1)), Some(5));
-        assert_eq!(places.lease(over), 1);
-        assert_eq!(places.first_returned(BucketId(1)), None);
-        assert_eq!(places.leased_of(BucketId(1)), Amount { messages: 2, bytes: 20 });
+        leases.return_unleased(over);
+        leases.lease(next);
+        assert_eq!(leases.cursor(BucketId(1)), 6);
+        assert_eq!(leases.first_returned(BucketId(1)), Some(5));
+        assert_eq!(leases.lease(over), 1);
+        assert_eq!(leases.first_returned(BucketId(1)), None);
+        assert_eq!(leases.leased_of(BucketId(1)), Amount { messages: 2, bytes: 20 });
     }
 
     #[test]
     fn an_arrival_is_returned_only_up_to_the_cursor() {
-        let mut places = Places::default();
-        places.lease(at(5));
-        places.arrive(at(3));
-        places.arrive(at(7));
-        let found = places.returned(BucketId(1), 9);
+        let mut leases = Leases::default();
+        leases.lease(at(5));
+        leases.arrive(at(3));
+        leases.arrive(at(7));
+        let found = leases.returned(BucketId(1), 9);
         assert_eq!(found.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [3]);
     }
 
     #[test]
     fn undo_puts_everything_back() {
-        let mut places = Places::default();
+        let mut leases = Leases::default();
         let (held, back) = (at(1), at(2));
-        places.lease(held);
-        places.lease(back);
-        places.release(back.id);
-        let undo = [held, back].into_iter().filter_map(|at| places.forget(at)).collect();
-        assert_eq!((places.leased(), places.first_returned(BucketId(1))), (0, None));
-        places.undo(undo);
-        assert_eq!((places.leased(), places.first_returned(BucketId(1))), (1, Some(2)));
-        assert_eq!(places.lease(back), 2, "and how often it was tried");
+        leases.lease(held);
+        leases.lease(back);
+        leases.release(back.id);
+        let undo = [held, back].into_iter().filter_map(|at| leases.forget(at)).collect();
+        assert_eq!((leases.leased(), leases.first_returned(BucketId(1))), (0, None));
+        leases.undo(undo);
+        assert_eq!((leases.leased(), leases.first_returned(BucketId(1))), (1, Some(2)));
+        assert_eq!(leases.lease(back), 2, "and how often it was tried");
     }
 }

@@ -1,4 +1,4 @@
-//! The watch over the file: it schedules the checks, and stops a running check.
+//! The checks of the file for damage: their schedule, and the end of a running check.
 
 use std::{
     path::Path,
@@ -10,28 +10,30 @@ use rusqlite::InterruptHandle;
 
 use crate::{error::OpenError, inspect::Inspector};
 
-/// Ends the watch; shared with its thread.
+/// Ends the checks; shared with their thread.
+///
+/// No check runs on after the end.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
-    state: Mutex<State>,
+pub(crate) struct Checks {
+    state: Mutex<Running>,
     wake: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Running {
     ended: bool,
     /// Stops the running check.
     running: Option<InterruptHandle>,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("ended", &self.ended).finish_non_exhaustive()
+        f.debug_struct("Running").field("ended", &self.ended).finish_non_exhaustive()
     }
 }
 
-impl Watch {
-    /// Ends the watch, and a running check, which would keep the log from being moved into the
+impl Checks {
+    /// Ends the checks, and a running check, which would keep the log from being moved into the
     /// file.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
@@ -42,7 +44,7 @@ impl Watch {
         self.wake.notify_all();
     }
 
-    /// Waits; false if the watch ends.
+    /// Waits; false if the checks end.
     pub(crate) fn pause(&self, time: Duration) -> bool {
         let state = self.lock();
         let waited = self.wake.wait_timeout_while(state, time, |state| !state.ended);
@@ -71,7 +73,7 @@ impl Watch {
         Some(found.map_err(|source| OpenError::Store { path: inspector.path().to_owned(), source }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Running> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,12 +12,12 @@ const EACH: Duration = Duration::from_secs(1);
 
 /// The result of the last check.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Presence {
     looked: Option<Instant>,
     lost: bool,
 }
 
-impl Place {
+impl Presence {
     /// Reports whether the files were removed or replaced.
     pub(super) fn is_lost(&self) -> bool {
         self.lost
