@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::choices::{APN_PROTOCOLS, OWNERS, PDP_TYPES, ROAMING};
 use super::context::{Context, Secrets};
@@ -34,18 +34,10 @@ mod session;
 mod telemetry;
 mod tls;
 
-/// The longest time the agent may take to end; systemd's default is 90 s until SIGKILL.
-const MAX_GRACE: Duration = Duration::from_secs(600);
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
-const DEFAULT_POLL: Duration = Duration::from_secs(10);
-const MAX_POLL: Duration = Duration::from_secs(3600);
 /// 24.008 §10.5.6.1: an APN has at most 100 octets.
 const MAX_APN: usize = 100;
 /// AT+CGAUTH of SIMCom's manuals: user and password of at most 127 bytes.
 const MAX_APN_AUTH: usize = 127;
-
-/// 27.007 leaves the range to the modem; Quectel's end at 15 or 16, SIMCom's far above.
-const MAX_CID: u8 = 15;
 
 pub(super) use gateways::named;
 
@@ -59,30 +51,24 @@ pub(super) fn fleet(
     let (mut build, top) = begin(root, source, context, report);
     let gateway = build.gateway(&top);
     build.select(&top, gateway.as_ref());
-    let shutdown_grace = build
-        .optional(&top, "shutdown_grace", |text| {
-            words::duration(text, Duration::from_secs(1), MAX_GRACE)
-        })
-        .unwrap_or(DEFAULT_GRACE);
+    let shutdown_grace = build.time(&top, "shutdown_grace");
     let http = build.http(&top.at("http"));
     let queue = build.queue(&top.at("queue"));
     let inbox = top.has("inbox").then(|| build.inbox(&top.at("inbox")));
     let mqtt = build.mqtt_listener(&top.at("hand_in"));
     let brokers = build.brokers(&top);
-    let place = top.at("recovery");
-    let privileged = build.socket(&place, "socket");
-    let privileged = privileged.unwrap_or_else(|| recovery::SOCKET.into());
+    let privileged = build.socket(&top.at("recovery"), "socket");
     let modems = build.modems(&top, gateway.as_ref(), &brokers);
     let routes = build.routes(&modems, &top);
     build.resolve_secrets();
     Some(Fleet {
         gateway: gateway?,
-        shutdown_grace,
+        shutdown_grace: shutdown_grace?,
         http: http?,
-        queue,
-        inbox,
+        queue: queue?,
+        inbox: inbox.map_or(Some(None), |inbox| inbox.map(Some))?,
         mqtt,
-        privileged,
+        privileged: privileged?,
         modems,
         routes,
     })
@@ -119,7 +105,7 @@ fn begin<'a>(
         elsewhere: BTreeSet::new(),
         idle: BTreeSet::new(),
     };
-    (build, Place { node: Some(root), name: 0..0, path: String::new() })
+    (build, Place::top(root))
 }
 
 impl Build<'_> {
@@ -248,14 +234,10 @@ impl Build<'_> {
         let matching = self.matching(place);
         let apn = place.has("apn").then(|| self.apn(&place.at("apn")));
         let pin = self.secret(place, "pin", Rule::Pin);
-        let word = |text: &str| words::one_of(text, &ROAMING);
-        let roaming = self.optional(place, "roaming", word).unwrap_or_default();
+        let roaming = self.word(place, "roaming", &ROAMING);
         let radio = self.radio(place);
-        let poll = self
-            .optional(place, "poll", |text| words::duration(text, Duration::from_secs(1), MAX_POLL))
-            .unwrap_or(DEFAULT_POLL);
-        let owner = |text: &str| words::one_of(text, &OWNERS);
-        let sms = self.optional(place, "sms", owner).unwrap_or_default();
+        let poll = self.time(place, "poll");
+        let sms = self.word(place, "sms", &OWNERS);
         let line = self.line(place);
         let budget = place.has("budget").then(|| self.budget(&place.at("budget")));
         let recovery = self.recovery(&place.at("recovery"));
@@ -279,13 +261,13 @@ impl Build<'_> {
             matching,
             apn,
             pin,
-            roaming,
-            radio,
-            poll,
-            sms,
-            line,
+            roaming: roaming?,
+            radio: radio?,
+            poll: poll?,
+            sms: sms?,
+            line: line?,
             budget,
-            recovery,
+            recovery: recovery?,
             telemetry,
             sessions,
         })
@@ -341,9 +323,6 @@ impl Build<'_> {
         let user = self.optional(place, "user", |text| words::quoted(text, MAX_APN_AUTH));
         let rule = Rule::Quoted(MAX_APN_AUTH);
         let password = self.secret(place, "password", rule);
-        if place.has("password") && !place.has("user") {
-            self.error_at_name(&place.at("password"), "`password` needs `user`".to_owned(), None);
-        }
         let kind = self.optional(place, "type", |text| words::one_of(text, &PDP_TYPES));
         let auth = self.optional(place, "auth", |text| words::one_of(text, &APN_PROTOCOLS));
         match (auth, place.text("user")) {
@@ -360,18 +339,13 @@ impl Build<'_> {
             }
             _ => {}
         }
-        let cid = self.optional(place, "cid", |text| {
-            let cid = text.parse().ok().filter(|cid| (1..=MAX_CID).contains(cid));
-            cid.ok_or_else(|| Fault::new(format!("must be a number of 1 to {MAX_CID}")))
-        });
-        let cid = cid.unwrap_or(modem::attach::CONTEXT);
-        Some(Apn { name: name?, user, password, kind, auth, cid })
+        let cid = self.number(place, "cid");
+        Some(Apn { name: name?, user, password, kind, auth, cid: cid? })
     }
 
-    fn radio(&mut self, place: &Place<'_>) -> Owner {
-        let word = |text: &str| words::one_of(text, &OWNERS);
-        let radio = self.optional(place, "radio", word).unwrap_or_default();
-        if radio == Owner::Leave && place.has("apn") {
+    fn radio(&mut self, place: &Place<'_>) -> Option<Owner> {
+        let radio = self.word(place, "radio", &OWNERS);
+        if radio == Some(Owner::Leave) && place.has("apn") {
             let message = "`apn` has no effect beside `radio: leave`: another program writes it";
             let help = "set the access point in that program, or leave out `radio`".to_owned();
             self.warn(&place.at("apn"), message, Some(help));

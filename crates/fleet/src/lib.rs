@@ -49,10 +49,12 @@ pub use fleet::{
     LoginError, Match, Modem, MqttListener, Name, Owner, PdpType, Policy, Qos, Queue, Recovery,
     Roaming, Route, Session, SessionId, Shed, Subscription, Telemetry, WhenFull, Will,
 };
+pub use key::Effect;
 pub use problem::{MAX_PROBLEMS, Problem, Severity};
 pub use problems::Problems;
 pub use redact::{Redacted, redacted};
 pub use schema::schema;
+pub use shape::{Declared, effect, keys};
 pub use template::Template;
 pub use tls::{Identity, Tls};
 pub use topic::{check_filter, check_name, check_received, filters_overlap, topic_matches};

@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::key::Shape::{self, File, List, Map, Named, Scalar, ScalarOr, Secret};
-use super::key::{Key, Keys};
-use super::keys::{FLEET, SECRET};
+use super::key::{Effect, Key, Keys};
+use super::keys::{FILE, SECRET};
 use super::path::{join, last};
 use super::problem::Report;
 use super::source::Source;
@@ -108,6 +108,23 @@ impl Walk<'_> {
                 None => self.unknown(keys, name, value, path),
             }
         }
+        self.needs(keys, node, path);
+    }
+
+    /// Reports keys that stand without another key that they need.
+    fn needs(&mut self, keys: &Keys, node: &Node, path: &str) {
+        let has = |key: &str| node.entry(key).is_some_and(|(_, value)| value.kind != Kind::Null);
+        for key in keys.keys.iter().filter(|key| has(key.name)) {
+            let Some((other, reason)) = key.needs.filter(|(other, _)| !has(other)) else {
+                continue;
+            };
+            let Some((name, _)) = node.entry(key.name) else { continue };
+            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            let message = format!("`{}` needs `{other}`{reason}", key.name);
+            let help = format!("add `{other}`, or leave `{}` out", key.name);
+            let path = join(path, key.name);
+            self.report.error(self.source, name.span.clone(), &path, message, Some(help));
+        }
     }
 
     fn unknown(&mut self, keys: &Keys, name: &Node, value: &Node, path: &str) {
@@ -188,23 +205,58 @@ impl Walk<'_> {
     }
 }
 
+/// A key of the file as it is declared.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// The key's path, with `*` for a name or an index.
+    pub path: String,
+    /// The effect of a change at a reload.
+    pub effect: Effect,
+    /// A value as the file would have it; empty for most mappings of names.
+    pub example: &'static str,
+}
+
+/// The keys that a file may have, at any level but for those of a secret.
+pub fn keys() -> Vec<Declared> {
+    let (paths, mut all) = (&mut Vec::new(), Vec::new());
+    each(&FILE, paths, &mut |paths, keys, key| {
+        let path = paths.join(".");
+        all.push(Declared { path, effect: keys.effect(key), example: key.example });
+    });
+    all
+}
+
+/// The effect of a change of a key, by a path such as `modems.*.poll`.
+pub fn effect(path: &str) -> Option<Effect> {
+    let (above, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut parts = above.split('.').filter(|part| !part.is_empty());
+    let keys = parts.try_fold(&FILE, |shape, part| shape.below(part))?.keys()?;
+    keys.get(key).map(|key| keys.effect(key))
+}
+
 /// Every key that the file may have, at any level.
 pub(super) fn all() -> Vec<&'static Key> {
-    fn below(shape: &'static Shape, all: &mut Vec<&'static Key>) {
-        match shape {
-            Map(keys) | ScalarOr(keys) => of(keys, all),
-            Named(each) | List(each) => below(each, all),
-            Secret | File => of(&SECRET, all),
-            Scalar(_) => {}
-        }
-    }
-    fn of(keys: &'static Keys, all: &mut Vec<&'static Key>) {
-        for key in keys.keys {
-            all.push(key);
-            below(&key.shape, all);
-        }
-    }
-    let mut all = Vec::new();
-    of(&FLEET, &mut all);
+    let mut all: Vec<&Key> = SECRET.keys.iter().collect();
+    each(&FILE, &mut Vec::new(), &mut |_, _, key| all.push(key));
     all
+}
+
+/// Visits each key below a shape.
+fn each(
+    shape: &'static Shape,
+    path: &mut Vec<&'static str>,
+    visit: &mut impl FnMut(&[&'static str], &'static Keys, &'static Key),
+) {
+    if let Named(below) | List(below) = shape {
+        path.push("*");
+        each(below, path, visit);
+        path.pop();
+    }
+    let Some(keys) = shape.keys() else { return };
+    for key in keys.keys {
+        path.push(key.name);
+        visit(path, keys, key);
+        each(&key.shape, path, visit);
+        path.pop();
+    }
 }

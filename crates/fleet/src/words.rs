@@ -38,39 +38,60 @@ pub(super) fn name(text: &str) -> Result<Name, Fault> {
 
 /// A duration with its unit, within bounds.
 pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Fault> {
-    let show = |d: Duration| humantime::format_duration(d).to_string();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         let help = format!("write `{text}s` if seconds are meant");
         return Err(Fault::help("needs a unit", help));
     }
     let value = humantime::parse_duration(text).map_err(|_fault| {
-        Fault::help("is no duration", "write a number and a unit, such as `10s`, `500ms` or `2m`")
+        Fault::help("is not a time", "write a number and a unit, such as `10s`, `500ms` or `2m`")
     })?;
     if value < min || value > max {
-        return Err(Fault::new(format!("must be {} to {}", show(min), show(max))));
+        return Err(Fault::new(format!("must be {} to {}", shown_time(min), shown_time(max))));
     }
     Ok(value)
 }
 
-/// A keep-alive: whole seconds, since MQTT and the modems count in seconds (3.1.1 §3.1.2.10).
-pub(super) fn keep_alive(text: &str, min: u64, max: u64) -> Result<Duration, Fault> {
-    let (min, max) = (Duration::from_secs(min), Duration::from_secs(max));
-    let value = duration(text, min, max)?;
-    if value.subsec_nanos() != 0 {
-        return Err(Fault::new("must be whole seconds"));
-    }
-    Ok(value)
+/// A time as the file would have it.
+pub(super) fn shown_time(time: Duration) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    let time = time.as_millis();
+    let unit = units.iter().find(|(millis, _)| time > 0 && time.is_multiple_of(*millis));
+    unit.map_or_else(|| "0s".to_owned(), |(millis, unit)| format!("{}{unit}", time / millis))
 }
 
-/// A size in bytes, with or without a unit, of at least `min`.
-pub(super) fn size(text: &str, min: ByteSize) -> Result<u64, Fault> {
+/// A size as the file would have it.
+pub(super) fn shown_size(bytes: u64) -> String {
+    let units = [(1024 * 1024, "MiB"), (1000, "kB"), (1, "")];
+    let unit = units.iter().find(|(size, _)| bytes > 0 && bytes.is_multiple_of(*size));
+    unit.map_or_else(|| "0".to_owned(), |(size, unit)| format!("{}{unit}", bytes / size))
+}
+
+/// A size in bytes, with or without a unit, within bounds. `u64::MAX` stands for no upper bound.
+pub(super) fn size<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, Fault> {
     let value = ByteSize::from_str(text).map_err(|_fault| {
-        Fault::help("is no size", "write a number and a unit, such as `64MiB`")
+        Fault::help("is not a size", "write a number and a unit, such as `64MiB`")
     })?;
-    if value < min {
-        return Err(Fault::new(format!("must be at least {min}")));
-    }
-    Ok(value.as_u64())
+    let value = Some(value.as_u64()).filter(|bytes| (min..=max).contains(bytes));
+    let fault = || match max {
+        u64::MAX => Fault::new(format!("must be at least {}", shown_size(min))),
+        max => Fault::new(format!("must be {min} to {max} bytes")),
+    };
+    value.and_then(|bytes| T::try_from(bytes).ok()).ok_or_else(fault)
+}
+
+/// A whole number within bounds. `u64::MAX` stands for no upper bound. `unit` is empty, or stands in brackets.
+pub(super) fn number<T: TryFrom<u64>>(
+    text: &str,
+    min: u64,
+    max: u64,
+    unit: &str,
+) -> Result<T, Fault> {
+    let value = text.parse().ok().filter(|number| (min..=max).contains(number));
+    let fault = || match max {
+        u64::MAX => Fault::new(format!("must be a whole number of at least {min}{unit}")),
+        max => Fault::new(format!("must be a whole number of {min} to {max}{unit}")),
+    };
+    value.and_then(|number| T::try_from(number).ok()).ok_or_else(fault)
 }
 
 /// `true` or `false`.
@@ -399,7 +420,6 @@ mod tests {
         for bad in ["", "x", "-1s", "61s", "0s", "999999999999999999999999y"] {
             assert!(duration(bad, min, max).is_err(), "{bad}");
         }
-        assert!(keep_alive("1500ms", 1, 60).is_err());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `aliauth`: the modem itself signs in at Alibaba Cloud, from the triple.
 
-use super::super::words;
 use super::build::{Build, Place};
 use crate::secret::Rule;
 
@@ -10,7 +9,7 @@ const MAX_SECRET: usize = 64;
 impl Build<'_> {
     /// Whether the modem signs, and what its device secret must obey then.
     pub(super) fn aliauth(&mut self, place: &Place<'_>) -> (bool, Rule) {
-        let asked = self.optional(place, "aliauth", words::boolean);
+        let asked = self.boolean(place, "aliauth");
         if asked != Some(true) {
             return (false, Rule::Text);
         }

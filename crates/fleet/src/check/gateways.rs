@@ -219,7 +219,7 @@ impl Build<'_> {
 /// Every gateway that a file names without a wildcard, and for each pattern at its top one that fits it: what a
 /// check of the whole file goes through. Empty where it lists none.
 pub(in super::super) fn named(root: &Node) -> Vec<String> {
-    let file = Place { node: Some(root), name: 0..0, path: String::new() };
+    let file = Place::top(root);
     let read = |place: &Place<'_>| -> Vec<String> {
         let texts = place.texts("gateways").unwrap_or_default().into_iter();
         texts.filter_map(|text| pattern(text).ok()).collect()

@@ -1,7 +1,5 @@
 //! `http`: where the API listens, by which names it is asked, and which tokens it takes.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use secrecy::{ExposeSecret, SecretString};
 
 use super::build::{Build, Place};
@@ -15,29 +13,16 @@ const MAX_HOSTS: usize = 64;
 
 impl Build<'_> {
     pub(super) fn http(&mut self, place: &Place<'_>) -> Option<Http> {
-        let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9810));
-        let listen = if place.has("listen") {
-            self.optional(place, "listen", words::listen)
-        } else {
-            Some(usual)
-        };
+        let listen = self.value(place, "listen", words::listen);
         let hosts = self.hosts(&place.texts("hosts").unwrap_or_default(), &place.at("hosts"));
         let token = self.secret(place, "token", Rule::Token);
         let publish_token = self.secret(place, "publish_token", Rule::Token);
         let socket = self.socket(place, "socket");
         let publish_socket = self.socket(place, "publish_socket");
-        // One that is wrong is reported already, and must not keep what else is wrong from it.
-        let http = Http {
-            listen: listen.unwrap_or(usual),
-            hosts,
-            token,
-            publish_token,
-            socket,
-            publish_socket,
-        };
+        let http = Http { listen: listen?, hosts, token, publish_token, socket, publish_socket };
         self.judge_listener(&http, place);
         self.judge_tokens(&http, place);
-        listen.map(|_| http)
+        Some(http)
     }
 
     fn hosts(&mut self, raw: &[&str], place: &Place<'_>) -> Vec<String> {
@@ -64,11 +49,6 @@ impl Build<'_> {
             let message = "`listen` beyond loopback needs a `token`: the API can publish";
             let help = "add `token: { credential: NAME }`, or listen on 127.0.0.1";
             self.error(&place.at("listen"), message, Some(help.to_owned()));
-        }
-        if place.has("publish_token") && !place.has("token") {
-            let message = "`publish_token` needs `token`: who shows none may do everything";
-            let help = "add `token: { credential: NAME }`, or leave `publish_token` out";
-            self.error_at_name(&place.at("publish_token"), message.to_owned(), Some(help));
         }
         if http.socket.is_some() && http.socket == http.publish_socket {
             let message = "`publish_socket` is the path of `socket`";

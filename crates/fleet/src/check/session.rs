@@ -17,14 +17,9 @@ use crate::secret::{Ref, Rule};
 const MAX_CLIENT_ID: usize = 128;
 /// AT+CMQTTCONNECT: user name and password of 1 to 256 bytes.
 const MAX_USER: usize = 256;
-/// AT+CMQTTCONNECT: 1 to 64,800 s.
-const KEEP_ALIVE: (u64, u64) = (1, 64_800);
 /// Alibaba Cloud refuses a CONNECT with another keep-alive.
-const ALIYUN_KEEP_ALIVE: (u64, u64) = (30, 1200);
-const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// Shorter would be no back-off, longer would be forgotten.
-const RECONNECT_MAX: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
-const DEFAULT_RECONNECT_MAX: Duration = Duration::from_secs(60);
+const ALIYUN_KEEP_ALIVE: (Duration, Duration) =
+    (Duration::from_secs(30), Duration::from_secs(1200));
 /// AT+CMQTTWILLMSG: 1 to 1,024 bytes.
 const MAX_WILL: usize = 1024;
 
@@ -176,11 +171,6 @@ impl Build<'_> {
         let username = self.optional(place, "username", |text| words::quoted(text, MAX_USER));
         let rule = Rule::Quoted(MAX_USER);
         let password = self.secret(place, "password", rule);
-        if place.has("password") && !place.has("username") {
-            // MQTT 3.1.1 §3.1.2.9.
-            let message = "`password` needs `username`".to_owned();
-            self.error_at_name(&place.at("password"), message, None);
-        }
         Some(Kind::Plain { url: url?, username, password })
     }
 
@@ -229,16 +219,9 @@ impl Build<'_> {
     ) -> Option<Session> {
         let broker = self.broker_of(place, brokers);
         let is_aliyun = matches!(broker, Some((_, Some(Broker { kind: Kind::Aliyun { .. }, .. }))));
-        let (min, max) = if is_aliyun { ALIYUN_KEEP_ALIVE } else { KEEP_ALIVE };
-        let keep_alive = self
-            .optional(place, "keep_alive", |text| words::keep_alive(text, min, max))
-            .unwrap_or(DEFAULT_KEEP_ALIVE);
-        let reconnect_max = self
-            .optional(place, "reconnect_max", |text| {
-                words::duration(text, RECONNECT_MAX.0, RECONNECT_MAX.1)
-            })
-            .unwrap_or(DEFAULT_RECONNECT_MAX);
-        let clean_session = self.optional(place, "clean_session", words::boolean).unwrap_or(true);
+        let keep_alive = self.keep_alive(place, is_aliyun);
+        let reconnect_max = self.time(place, "reconnect_max");
+        let clean_session = self.boolean(place, "clean_session");
         let will = place.has("will").then(|| self.will(&place.at("will")));
         let subscribe = self.subscriptions(&place.at("subscribe"));
         let own_tls = self.tls_keys(&place.at("tls"));
@@ -285,12 +268,22 @@ impl Build<'_> {
             broker,
             access,
             tls,
-            keep_alive,
-            clean_session,
-            reconnect_max,
+            keep_alive: keep_alive?,
+            clean_session: clean_session?,
+            reconnect_max: reconnect_max?,
             will,
             subscribe,
             vars,
+        })
+    }
+
+    /// Whole seconds, since MQTT and the modems count in seconds (3.1.1 §3.1.2.10).
+    fn keep_alive(&mut self, place: &Place<'_>, is_aliyun: bool) -> Option<Duration> {
+        let (min, max) = if is_aliyun { ALIYUN_KEEP_ALIVE } else { place.times("keep_alive") };
+        self.value(place, "keep_alive", |text| {
+            let time = words::duration(text, min, max)?;
+            let is_whole = time.subsec_nanos() == 0;
+            if is_whole { Ok(time) } else { Err(Fault::new("must be whole seconds")) }
         })
     }
 
@@ -383,17 +376,15 @@ impl Build<'_> {
         }
         let (modem_signs, rule) = self.aliauth(place);
         let secret = self.secret(place, "device_secret", rule);
-        let method = self.optional(place, "signmethod", |text| {
+        let method = self.value(place, "signmethod", |text| {
             let words = Method::WORDS.map(|word| (word, word));
             words::one_of(text, &words)?.parse::<Method>().map_err(fault_of)
         });
-        let secure_mode = self
-            .optional(place, "securemode", |text| match text {
-                "2" => Ok(SecureMode::Tls),
-                "3" => Ok(SecureMode::Tcp),
-                _ => Err(Fault::new("must be 2 (TLS) or 3 (TCP)")),
-            })
-            .unwrap_or_default();
+        let secure_mode = self.value(place, "securemode", |text| match text {
+            "2" => Ok(SecureMode::Tls),
+            "3" => Ok(SecureMode::Tcp),
+            _ => Err(Fault::new("must be 2 (TLS) or 3 (TCP)")),
+        })?;
         let timestamp = self.optional(place, "timestamp", |text| {
             text.parse().map_err(|_fault| Fault::new("must be milliseconds since 1970"))
         });
@@ -403,7 +394,7 @@ impl Build<'_> {
         self.foreign_host(place, &device);
         let options = aliyun::Options {
             client_id: place.text("client_id").map(str::to_owned),
-            method: method.unwrap_or_default(),
+            method: method?,
             secure_mode,
             timestamp,
             endpoint: endpoint?,
@@ -473,14 +464,9 @@ impl Build<'_> {
             }
             Err(Fault::new(format!("has {} bytes; the modem takes 1 to 1024", text.len())))
         });
-        let qos = self.optional(place, "qos", |text| words::one_of(text, &QOS));
-        let retain = self.optional(place, "retain", words::boolean);
-        Some(Will {
-            topic: topic?,
-            payload: payload?,
-            qos: qos.unwrap_or_default(),
-            retain: retain.unwrap_or_default(),
-        })
+        let qos = self.word(place, "qos", &QOS);
+        let retain = self.boolean(place, "retain");
+        Some(Will { topic: topic?, payload: payload?, qos: qos?, retain: retain? })
     }
 
     fn subscriptions(&mut self, place: &Place<'_>) -> Vec<Subscription> {
@@ -490,9 +476,8 @@ impl Build<'_> {
                 break;
             }
             let filter = self.required(&place, "filter", words::topic_filter);
-            let word = |text: &str| words::one_of(text, &QOS);
-            let qos = self.optional(&place, "qos", word).unwrap_or_default();
-            let Some(filter) = filter else { continue };
+            let qos = self.word(&place, "qos", &QOS);
+            let (Some(filter), Some(qos)) = (filter, qos) else { continue };
             if !seen.insert(filter.clone()) {
                 let message = format!("`{}` is subscribed twice", words::shorten(&filter));
                 self.error(&place.at("filter"), message, None);

@@ -1,7 +1,5 @@
 //! `telemetry`: a modem tells its own state, by one of its sessions.
 
-use std::time::Duration;
-
 use super::build::{Build, Place};
 use crate::choices::QOS;
 use crate::fleet::{Name, Session, Telemetry, Will};
@@ -9,10 +7,6 @@ use crate::template::Template;
 use crate::words::{self, Fault};
 use crate::{Qos, topic::check_name};
 
-const DEFAULT_TOPIC: &str = "modemfleet/${gateway}/${modem}/state";
-const DEFAULT_EVERY: Duration = Duration::from_secs(60);
-/// Oftener than it is read from the modem would tell nothing new, more seldom nothing at all.
-const EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
 /// The variables that a topic of telemetry has beside those of its session.
 const VARIABLES: [&str; 3] = ["gateway", "modem", "session"];
 
@@ -32,16 +26,13 @@ impl Build<'_> {
         }
         let place = modem.at("telemetry");
         let name = self.telemetry_session(modem, &place);
-        let every = self
-            .optional(&place, "every", |text| words::duration(text, EVERY.0, EVERY.1))
-            .unwrap_or(DEFAULT_EVERY);
-        let word = |text: &str| words::one_of(text, &QOS);
-        let qos = self.optional(&place, "qos", word).unwrap_or_default();
-        let retain = self.optional(&place, "retain", words::boolean).unwrap_or(true);
+        let every = self.time(&place, "every")?;
+        let qos = self.word(&place, "qos", &QOS)?;
+        let retain = self.boolean(&place, "retain")?;
         // Where its session or the gateway has a fault, that was told.
         let (gateway, name) = (gateway?, name?);
         let session = sessions.iter_mut().find(|session| session.id.session == name)?;
-        let topic = place.text("topic").unwrap_or(DEFAULT_TOPIC);
+        let topic = place.text_or_default("topic")?;
         let topic = self.telemetry_topic(topic, "topic", &place, gateway, session)?;
         let status = self.status_topic(&place, &topic, gateway, session)?;
         if let Some(status) = &status {

@@ -57,17 +57,8 @@ impl Build<'_> {
         let ca = self.file(place, "ca", Rule::Certificates);
         let cert = self.file(place, "cert", Rule::Certificates);
         let key = self.file(place, "key", Rule::PrivateKey);
+        // Without a default: a session's own value has priority over that of its broker.
         let insecure = self.optional(place, "insecure", words::boolean);
-        for (has, lacks, is_lacking) in [
-            ("cert", "key", place.has("cert") && !place.has("key")),
-            ("key", "cert", place.has("key") && !place.has("cert")),
-        ] {
-            if is_lacking {
-                let message =
-                    format!("`{has}` needs `{lacks}`: a client certificate and its private key");
-                self.error_at_name(&place.at(has), message, None);
-            }
-        }
         if insecure == Some(true) {
             self.judge_insecure(place);
         }

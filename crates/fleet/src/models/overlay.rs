@@ -20,9 +20,9 @@ use crate::source::Source;
 use crate::tree::{self, Kind, Node};
 use crate::words::{Fault, did_you_mean, listed, one_of, quoted, shorten};
 
-static FILE: Keys = Keys::new("the file", &[plain("models", List(&Map(&ENTRY)))]);
+static FILE: Keys = Keys::plain("the file", &[plain("models", List(&Map(&ENTRY)))]);
 
-static ENTRY: Keys = Keys::new(
+static ENTRY: Keys = Keys::plain(
     "a model",
     &[
         plain("id", Scalar(Text)),
@@ -38,7 +38,7 @@ static ENTRY: Keys = Keys::new(
     ],
 );
 
-static LAYOUT: Keys = Keys::new(
+static LAYOUT: Keys = Keys::plain(
     "a USB layout",
     &[
         plain("id", Scalar(Text)),
@@ -48,15 +48,17 @@ static LAYOUT: Keys = Keys::new(
     ],
 );
 
-static WHEN: Keys =
-    Keys::new("`when`", &[plain("no_tty", List(&Scalar(Text))), plain("tty", List(&Scalar(Text)))]);
+static WHEN: Keys = Keys::plain(
+    "`when`",
+    &[plain("no_tty", List(&Scalar(Text))), plain("tty", List(&Scalar(Text)))],
+);
 
-static LIMITS: Keys = Keys::new(
+static LIMITS: Keys = Keys::plain(
     "`mqtt`",
     &[plain("clients", Scalar(Text)), plain("topic", Scalar(Text)), plain("payload", Scalar(Text))],
 );
 
-static EVIDENCE: Keys = Keys::new(
+static EVIDENCE: Keys = Keys::plain(
     "`evidence`",
     &[
         plain("identification", Scalar(Text)),
