@@ -41,7 +41,7 @@ const MAX_APN_AUTH: usize = 127;
 
 pub(super) use gateways::named;
 
-/// Builds the fleet; `None` only where `report` has an error.
+/// Builds the fleet; `None` only if `report` has an error.
 pub(super) fn fleet(
     root: &Node,
     source: &Source,
@@ -138,19 +138,20 @@ impl Build<'_> {
         self.judge_certificates(SystemTime::now());
     }
 
-    /// The name of this gateway: what was told on the command line, what the file says, the host name.
+    /// The name of this gateway: from the command line, else from the file, else the host name.
     fn gateway(&mut self, top: &Place<'_>) -> Option<Name> {
         if top.has("gateway") && top.has("gateways") {
-            let message = "`gateway` names one gateway, and `gateways` are many".to_owned();
-            let help = "leave `gateway` out: each takes its host name, or what `--gateway` says";
+            let message = "`gateway` names one gateway, and `gateways` names many".to_owned();
+            let help = "leave `gateway` out: each gateway takes its host name, or the name after `--gateway`";
             self.error_at_name(&top.at("gateway"), message, Some(help));
         }
-        if let Some(told) = &self.context.gateway {
-            let name = Name::new(told);
+        if let Some(given) = &self.context.gateway {
+            let name = Name::new(given);
             if name.is_none() {
-                let told = words::shorten(told);
-                let message = format!("`{told}`, which was told, is no name of a gateway");
-                let help = "`--gateway` takes 1 to 32 letters, digits, `_` or `-`";
+                let given = words::shorten(given);
+                let message = format!("`{given}` is not a name of a gateway");
+                let help =
+                    "`--gateway` and MODEMFLEET_GATEWAY take 1 to 32 letters, digits, `_` or `-`";
                 self.error_at_name(top, message, Some(help));
             }
             return name;
@@ -163,7 +164,7 @@ impl Build<'_> {
         let name = Name::new(host.split('.').next().unwrap_or_default());
         if name.is_none() && !top.at("gateway").exists() {
             let host = words::shorten(host);
-            let message = format!("`gateway` is missing, and the host name `{host}` cannot serve");
+            let message = format!("`gateway` is missing, and the host name `{host}` is not a name");
             let help = "add `gateway: NAME` with 1 to 32 letters, digits, `_` or `-`";
             self.error_at_name(top, message, Some(help));
         }
@@ -181,9 +182,13 @@ impl Build<'_> {
         if all.is_empty() && !self.elsewhere.is_empty() {
             let gateway = gateway.map_or("", Name::as_str);
             let message = format!("no modem of this file is for the gateway `{gateway}`");
-            self.error_at_name(&place, message, Some("add it to the `gateways` of one"));
+            self.error_at_name(
+                &place,
+                message,
+                Some("add the gateway to the `gateways` of a modem"),
+            );
         } else if all.is_empty() {
-            let message = "there are no modems".to_owned();
+            let message = "the file has no modems".to_owned();
             let help = "add `modems:` with at least one, such as `north: { match: { port: /dev/ttyUSB2 } }`";
             self.error_at_name(&place, message, Some(help));
         }
@@ -200,7 +205,7 @@ impl Build<'_> {
         modems
     }
 
-    /// Two modems with the same `match`: one of them would never be used.
+    /// Two modems with the same `match`: one of the two modems would never be used.
     fn distinct(&mut self, modems: &[Modem], place: &Place<'_>) {
         let mut seen: HashMap<&Match, &Name> = HashMap::new();
         for modem in modems {
@@ -218,7 +223,11 @@ impl Build<'_> {
             if let Some(same) = seen.insert(&modem.matching, name) {
                 let message = format!("`{name}` matches the same modem as `{same}`");
                 let place = place.at(name.as_str()).at("match");
-                self.error_at_name(&place, message, Some("one of them would never be used"));
+                self.error_at_name(
+                    &place,
+                    message,
+                    Some("one of the two modems would never be used"),
+                );
             }
         }
     }
@@ -241,7 +250,7 @@ impl Build<'_> {
         let line = self.line(place);
         let budget = place.has("budget").then(|| self.budget(&place.at("budget")));
         let recovery = self.recovery(&place.at("recovery"));
-        // With a stand-in where the name is bad, so that its sessions' faults are told as well.
+        // A stand-in replaces a bad name, so that faults of the sessions are reported too.
         let stand_in = name.clone().or_else(|| Name::new("modem"))?;
         let mut sessions = Vec::new();
         for (key, place) in self.sessions_here(place) {
@@ -282,7 +291,7 @@ impl Build<'_> {
         let usb_path = self.optional(&place, "usb_path", words::usb_path);
         if !MATCH.names().into_iter().any(|key| place.has(key)) {
             let message = format!("`{}` needs a key in its `match`", modem.key());
-            let help = "say which device it is by any of imei, iccid, usb_path, port and model, such \
+            let help = "name the device by any of imei, iccid, usb_path, port and model, such \
                         as `match: { imei: \"861234567000000\" }`; all that are given must hold";
             self.error_at_name(&place, message, Some(help));
             return None;
@@ -328,11 +337,7 @@ impl Build<'_> {
         match (auth, place.text("user")) {
             (Some(ApnProtocol::None), Some(_)) => {
                 let help = "leave out `auth`, or `user` and `password`".to_owned();
-                self.error(
-                    &place.at("auth"),
-                    "`auth: none` says that there is no `user`",
-                    Some(help),
-                );
+                self.error(&place.at("auth"), "`auth: none` contradicts `user`", Some(help));
             }
             (Some(ApnProtocol::Pap | ApnProtocol::Chap), None) => {
                 self.error_at_name(&place.at("auth"), "`auth` needs `user`".to_owned(), None);

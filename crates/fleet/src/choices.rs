@@ -1,4 +1,4 @@
-//! The keys that take one of a few words: the words, and what each stands for.
+//! Keys with one of a few words as their value: the words and their meanings.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use modem::serial::FlowControl;
 
 use super::fleet::{ApnProtocol, Fsync, Owner, PdpType, Qos, Roaming, WhenFull};
 
-/// A list of words and what each stands for.
+/// The words of a list.
 pub(super) fn words<T>(table: &[(&'static str, T)]) -> Vec<&'static str> {
     table.iter().map(|(word, _)| *word).collect()
 }

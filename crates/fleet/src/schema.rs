@@ -21,7 +21,7 @@ const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// The JSON Schema (draft 2020-12) of fleet.yaml, for editors and other checks.
 ///
-/// It knows the keys, their types and their words. What depends on other keys or on this machine
+/// It contains the keys, their types and their words. Rules that depend on other keys or on this machine
 /// (references, client ids, secrets) only [`load`](super::load) knows.
 pub fn schema() -> Value {
     let mut root = object(&FLEET);
@@ -41,7 +41,7 @@ pub fn schema() -> Value {
     root
 }
 
-/// What stands under a key.
+/// The schema of a value.
 fn of_shape(shape: &Shape) -> Value {
     match shape {
         Shape::Scalar(leaf) => of_leaf(leaf),
@@ -90,14 +90,14 @@ fn object(keys: &Keys) -> Value {
 fn facts(keys: &Keys, key: &Key) -> Map<String, Value> {
     let effect = keys.effect(key).words();
     let default = match key.default {
-        Default::Needed => "",
+        Default::Needed => "needed",
         Default::Value(text) | Default::Words(text) => text,
     };
     let needs = key.needs.map_or("", |(other, _)| other);
     let about = [
         (" Unit: ", key.unit, "."),
         (" Needs `", needs, "`."),
-        (" Default: ", default, "."),
+        (" Default: ", if key.is_required() { "" } else { default }, "."),
         (" A change ", effect, "."),
     ];
     let about = about.into_iter().filter(|(_, fact, _)| !fact.is_empty());

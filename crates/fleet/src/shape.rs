@@ -1,6 +1,6 @@
-//! The check of keys: which there are, and that what belongs there stands under each.
+//! The check of keys: only known keys, each with a value of its shape.
 //!
-//! One walk over the tree finds every unknown key, every list where a mapping belongs and every
+//! One walk over the tree finds every unknown key, every list in the place of a mapping and every
 //! secret in plain text at once.
 
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub(super) fn check(
     below(&Map(file), root, "", source, report)
 }
 
-/// [`check`], of what stands at `path`.
+/// [`check`], of the value at `path`.
 pub(super) fn below(
     shape: &Shape,
     node: &Node,
@@ -46,12 +46,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// `name` is where the key stands, for values that have no place of their own.
+    /// `name` is the place of the key, for values without a place of their own.
     fn visit(&mut self, shape: &Shape, node: &Node, name: Range<usize>, path: &str) {
         let key = last(path);
         if node.kind == Kind::Null && !path.is_empty() {
             let message = format!("`{key}` has no value");
-            let help = "give it one, or leave the key out".to_owned();
+            let help = "write a value, or leave the key out".to_owned();
             return self.report.error(self.source, name, path, message, Some(help));
         }
         match (shape, node.kind) {
@@ -81,7 +81,7 @@ impl Walk<'_> {
             if self.merge_key(name, path) {
                 continue;
             }
-            // `users: { hunter2 }` is no user without a password, but a password without its user.
+            // `users: { hunter2 }` is not a user without a password, but a password without its user.
             let is_known = matches!(each, Map(_)).then_some(name.text.as_str());
             let path = join(path, &shown_key(name, value, is_known));
             self.visit(each, value, name.span.clone(), &path);
@@ -130,13 +130,13 @@ impl Walk<'_> {
     fn unknown(&mut self, keys: &Keys, name: &Node, value: &Node, path: &str) {
         let known = keys.names();
         let meant = nearest(&name.text, &known);
-        // `pin: {1234}` is no slip of a key, and `password: { environment: X }` is one.
+        // `pin: {1234}` is not a misspelt key, but `password: { environment: X }` is.
         let is_word = name.text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         let is_slip = meant.is_some() || is_word && value.kind != Kind::Null;
         let is_secret = std::ptr::eq(keys, &SECRET) && !is_slip;
         let shown = if is_secret { "…".to_owned() } else { shown_key(name, value, meant) };
         let help = if shown.ends_with(":…") {
-            "after the `:` a blank is missing".to_owned()
+            "add a blank after the `:`".to_owned()
         } else {
             did_you_mean(&name.text, &known)
                 .unwrap_or_else(|| format!("{} may have {}", keys.of, listed(&known, "and")))
@@ -158,21 +158,21 @@ impl Walk<'_> {
 
     fn plain_secret(&mut self, node: &Node, path: &str) {
         let key = last(path);
-        let message = format!("`{key}` must not stand in this file in plain text");
+        let message = format!("`{key}` must not be in this file in plain text");
         let help = format!(
-            "put it into a file of its own, with the package /etc/modemfleet/credentials/{key}, and write \
+            "put the secret into a file of its own, with the package /etc/modemfleet/credentials/{key}, and write \
              `{key}: {{ credential: {key} }}`; `{{ file: PATH }}` and `{{ env: NAME }}` work too"
         );
         self.report.error(self.source, node.span.clone(), path, message, Some(help));
     }
 
-    /// A path is no certificate: whoever writes one here may write a private key as well.
+    /// Refuses a certificate in the place of a path: the next one could be a private key.
     fn inline_file(&mut self, node: &Node, path: &str) {
         if !node.text.contains("-----") && !node.text.contains('\n') {
             return;
         }
         let key = last(path);
-        let message = format!("`{key}` must be the path of a file, not what is in it");
+        let message = format!("`{key}` must be the path of a file, not its content");
         let help = format!("write `{key}: /etc/modemfleet/{key}.pem`, or `{key}: {{ file: … }}`");
         self.report.error(self.source, node.span.clone(), path, message, Some(help));
     }

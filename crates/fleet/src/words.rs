@@ -1,4 +1,4 @@
-//! Single values of the file: what each must look like, and what it becomes.
+//! Single values of the file: the form of each, and its conversion.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -11,12 +11,12 @@ use super::topic;
 use super::userinfo::without_user;
 use crate::printable::printable;
 
-/// What is wrong with a value, as the end of a sentence that begins with its key.
+/// The fault of a value, as the end of a sentence that begins with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// Such as "must be …".
     pub(super) text: String,
-    /// What to write instead.
+    /// The cure.
     pub(super) help: Option<String>,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn name(text: &str) -> Result<Name, Fault> {
 /// A duration with its unit, within bounds.
 pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Fault> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        let help = format!("write `{text}s` if seconds are meant");
+        let help = format!("write `{text}s` for seconds");
         return Err(Fault::help("needs a unit", help));
     }
     let value = humantime::parse_duration(text).map_err(|_fault| {
@@ -176,25 +176,25 @@ pub(super) fn web_host(text: &str) -> Result<String, Fault> {
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
     let bare = bare.split(['/', ':']).next().unwrap_or_default();
     let instead = || match bare {
-        "" => "write it like `gw.example.com`".to_owned(),
+        "" => "write a name such as `gw.example.com`".to_owned(),
         bare => format!("write `{}`", shorten(bare)),
     };
     if text.parse::<SocketAddr>().is_ok() || is_address(text) {
-        let help = "leave it out: addresses are always taken";
-        return Err(Fault::help("is an address, and no host name", help));
+        let help = "leave the address out: addresses are always accepted";
+        return Err(Fault::help("is an address, not a host name", help));
     }
     if text.contains("://") {
         return Err(Fault::help("must be a host name without a scheme", instead()));
     }
     if text.contains('*') || text.starts_with('.') {
-        let help = "list each name: a wildcard would let in whoever may make a name below it";
+        let help = "list each name: with a wildcard, everyone who can make a name below it gets in";
         return Err(Fault::help("must be a whole host name", help));
     }
     if text.contains(':') {
         return Err(Fault::help("must be a host name without a port", instead()));
     }
     if !text.is_ascii() {
-        let help = "write it as browsers send it, in ASCII: `xn--…`";
+        let help = "write the name as browsers send it, in ASCII: `xn--…`";
         return Err(Fault::help("must be a host name in ASCII", help));
     }
     let name = text.strip_suffix('.').unwrap_or(text);
@@ -204,11 +204,11 @@ pub(super) fn web_host(text: &str) -> Result<String, Fault> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // Browsers read what ends with a number as an address.
+    // Browsers read a name that ends with a number as an address.
     let ends_with_number =
         name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     if name.len() > 253 || ends_with_number || !name.split('.').all(label) {
-        return Err(Fault::help("must be a host name", "write it like `gw.example.com`"));
+        return Err(Fault::help("must be a host name", "write a name such as `gw.example.com`"));
     }
     Ok(name.to_ascii_lowercase())
 }
@@ -252,7 +252,7 @@ pub(super) fn broker_url(text: &str) -> Result<BrokerUrl, Fault> {
     if rest.contains('@') {
         return Err(Fault::help(
             "must not hold a user name or a password",
-            "they have keys of their own: `username:` and `password: { file: … }`",
+            "write them as `username:` and `password: { file: … }`",
         ));
     }
     let address = |port| host_port(rest.strip_suffix('/').unwrap_or(rest), port);
@@ -273,7 +273,10 @@ pub(super) fn broker_url(text: &str) -> Result<BrokerUrl, Fault> {
 /// The address to listen on.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
     text.parse().map_err(|_fault| {
-        Fault::help("must be ADDRESS:PORT", "write `127.0.0.1:9810`; a name is not resolved here")
+        Fault::help(
+            "must be ADDRESS:PORT",
+            "write an address such as `127.0.0.1:9810`, not a host name",
+        )
     })
 }
 
@@ -369,11 +372,11 @@ pub(super) fn usb_path(text: &str) -> Result<String, Fault> {
     }
     Err(Fault::help(
         "must be a bus and its ports, such as `1-1.2`",
-        "`ls /sys/bus/usb/devices` shows those in use",
+        "`ls /sys/bus/usb/devices` shows the devices that are plugged in",
     ))
 }
 
-/// Whether it is the place of a USB device: a bus and its ports, such as `1-1.2`. USB has at most seven
+/// Reports whether a text is the place of a USB device: a bus and its ports, such as `1-1.2`. USB has at most seven
 /// tiers, the root and the device included.
 pub fn is_usb_path(text: &str) -> bool {
     let number = |part: &str| {

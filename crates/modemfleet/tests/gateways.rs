@@ -96,7 +96,7 @@ fn the_gateway_that_is_told_counts_before_the_host_name() {
 fn a_selector_that_no_gateway_fits_is_refused_on_each_of_them_at_its_place() {
     for (from, marked, message) in [
         ("gateways: [gw-01, gw-02, \"depot-*\"]", "¶gateways: []", "names none"),
-        ("[\"depot-*\"]", "[¶dep-*]", "no gateway that has this is called `dep-*`"),
+        ("[\"depot-*\"]", "[¶dep-*]", "no gateway of the list above fits `dep-*`"),
         ("s, gateways: [gw-02]", "s, gateways: [¶gw-20]", "did you mean `gw-02`?"),
         ("s, gateways: [gw-02]", "s, gateways: [¶depot-1]", "it is for `gw-*`"),
         ("[yard/depot]", "[yard/depot], gateways: [¶gw-03]", "did you mean `gw-0"),

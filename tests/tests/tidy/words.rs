@@ -19,7 +19,6 @@ const STILL: &[(&str, [f64; 4])] = &[
     ("crates/agent", [18.0, 7.5, 2.0, 3.0]),
     ("crates/api", [16.0, 14.0, 2.1, 2.1]),
     ("crates/discovery", [18.0, 13.0, 3.9, 15.0]),
-    ("crates/fleet", [18.6, 11.0, 1.1, 1.8]),
     ("crates/fuzzed", [16.0, 7.0, 0.2, 1.1]),
     ("crates/lab", [17.2, 8.5, 2.6, 4.8]),
     ("crates/modem", [14.5, 6.3, 2.0, 4.5]),

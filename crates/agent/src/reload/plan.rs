@@ -1,8 +1,8 @@
-//! What a new fleet file changes, compared with what runs: a pure value, so that each case is a line of
-//! a table test, and `check --diff` says beforehand what a reload will do.
+//! The changes of a new fleet file, compared with the running one: a pure value, so that each case is a line of
+//! a table test, and `check --diff` prints beforehand the changes of a reload.
 //!
-//! Whole entries are compared, secrets by their content as well. A key that this page does not name is
-//! not missed: its entry differs, and is closed and opened again.
+//! Entries are compared key by key, secrets by their content as well. The table of keys in `fleet` has the effect
+//! of each key; a difference that is not a key ends its entry.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -18,7 +18,7 @@ const OF_MODEM: &str = "its modem restarts";
 /// A session's key that is compared by itself: the address of the broker has a line of its own.
 const BROKER: &str = "broker";
 
-/// What becomes of one entry.
+/// The change of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It is new.
@@ -27,9 +27,9 @@ pub enum Step {
     Remove,
     /// Nothing of it changes.
     Keep,
-    /// It changes while it runs, and nothing is closed. What, in the words of the file.
+    /// It changes while it runs, and nothing is closed. With the keys that change.
     Amend(String),
-    /// It is closed in order and opened again. Why, in the words of the file.
+    /// It is closed in order and opened again. With the keys that change.
     Reopen(String),
 }
 
@@ -50,7 +50,7 @@ impl Setting {
     }
 }
 
-/// What a new fleet file changes.
+/// The changes of a new fleet file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// All modems, those of the new file first.
@@ -73,20 +73,20 @@ impl Step {
         }
     }
 
-    /// Whether what runs under this name now has to end.
+    /// Reports whether the running entry of this name has to end.
     pub fn ends(&self) -> bool {
         matches!(self, Self::Remove | Self::Reopen(_))
     }
 
-    /// Whether it has to be started.
+    /// Reports whether the entry has to be started.
     pub fn begins(&self) -> bool {
         matches!(self, Self::Add | Self::Reopen(_))
     }
 }
 
 impl Plan {
-    /// Compares the fleet that runs with one that is wanted. `rotated` knows whether the content of a
-    /// secret is another one than when it was applied.
+    /// Compares the running fleet with a wanted one. `rotated` reports whether the content of a
+    /// secret has changed since it was applied.
     pub fn new(old: &Fleet, new: &Fleet, rotated: impl Fn(&Ref) -> bool) -> Self {
         let (olds, news) = (Index::of(old), Index::of(new));
         let pairs = Pairs { old: &olds, new: &news, rotated: &rotated };
@@ -112,7 +112,7 @@ impl Plan {
         }
     }
 
-    /// Whether nothing changes.
+    /// Reports whether nothing changes.
     pub fn is_empty(&self) -> bool {
         let keeps = |step: &Step| *step == Step::Keep;
         self.settings.is_empty()
@@ -121,12 +121,12 @@ impl Plan {
             && self.routes.iter().all(|(_, step)| keeps(step))
     }
 
-    /// What becomes of a modem.
+    /// The change of a modem.
     pub fn modem(&self, name: &Name) -> Option<&Step> {
         self.modems.iter().find(|(other, _)| other == name).map(|(_, step)| step)
     }
 
-    /// The new fleet as it can run now: with the old values of what changes at the next start only.
+    /// The new fleet as it can run now: with the old values of settings that change only at the next start.
     pub fn applicable(&self, old: &Fleet, new: Fleet) -> Fleet {
         let stays =
             |key: &str| self.settings.iter().any(|s| s.key == key && s.at_restart.is_some());
@@ -160,7 +160,7 @@ impl Plan {
         token.chain(users.flat_map(|mqtt| mqtt.users.iter().map(|(_, secret)| secret))).collect()
     }
 
-    /// The plan line by line: what changes first, in the order of the file.
+    /// The plan line by line: changes first, in the order of the file.
     pub fn lines(&self) -> Vec<Line> {
         let line = |kind: &str, name: String, step: &Step| Line {
             sign: step.sign(),
@@ -205,7 +205,7 @@ impl Step {
     }
 }
 
-/// A fleet, and its entries by their names: of thousands each is looked for.
+/// A fleet, and its entries by their names: there may be thousands.
 struct Index<'a> {
     fleet: &'a Fleet,
     modems: HashMap<&'a Name, &'a Modem>,
@@ -241,7 +241,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
         let step = |modem: &Modem| match self.old.modems.get(&modem.name) {
             None => Step::Add,
             Some(old) => match self.modem(old, modem) {
-                // So far nobody asked what a SIM carries, and a SIM may go from one to the other.
+                // The bytes of the SIMs were not counted so far, and a SIM may move between modems.
                 Step::Keep | Step::Amend(_) if is_first_budget => {
                     Step::Reopen("the first `budget` of the fleet".to_owned())
                 }
@@ -255,7 +255,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
     }
 
     fn modem(&self, old: &Modem, new: &Modem) -> Step {
-        // All of them, so that one that is added must be thought of here. Sessions have lines of their own.
+        // All fields, so that a new one has to be added here. Sessions have lines of their own.
         let Modem {
             name: _,
             matching,
@@ -310,7 +310,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
     }
 
     fn session(&self, old: &Session, new: &Session) -> Step {
-        // All of them, so that one that is added must be thought of here.
+        // All fields, so that a new one has to be added here.
         let Session {
             id: _,
             broker,
@@ -346,7 +346,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
     }
 
     fn settings(&self) -> Vec<Setting> {
-        // All of them, so that one that is added must be thought of here.
+        // All fields, so that a new one has to be added here.
         let Fleet {
             gateway,
             shutdown_grace,
@@ -374,7 +374,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
         settings
     }
 
-    /// A listener that stays where it is keeps what protects it.
+    /// A listener that keeps its address keeps its tokens and names too.
     fn http(&self, old: &Http, new: &Http) -> Vec<Setting> {
         let Http { listen, hosts, token, publish_token, socket, publish_socket } = new;
         let is_rotated = |token: &Option<Ref>| token.as_ref().is_some_and(self.rotated);
@@ -412,7 +412,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
     }
 }
 
-/// What of an access is neither its address nor its client id.
+/// Reports whether the login differs in more than address and client id.
 fn logs_in_otherwise(old: &Access, new: &Access) -> bool {
     match (old, new) {
         (
@@ -461,7 +461,7 @@ fn routes(old: &Fleet, new: &Fleet) -> Vec<(String, Step)> {
 }
 
 fn route(old: &Route, new: &Route) -> Step {
-    // All of them, so that one that is added must be thought of here.
+    // All fields, so that a new one has to be added here.
     let Route { topic: _, to, policy, publish_as, hold_down, fail_back, stall, name, batch } = new;
     let parts = [
         ("to", *to != old.to),
@@ -476,7 +476,7 @@ fn route(old: &Route, new: &Route) -> Step {
     step(parts, |key| ends("routes.*", key, Effect::Session))
 }
 
-/// Whether the routes that both have come in another order: the first one that matches counts.
+/// Reports whether the common routes are in another order: the first one that matches counts.
 fn order_differs(old: &Fleet, new: &Fleet) -> bool {
     let topics = |fleet: &'_ Fleet| -> Vec<String> {
         fleet.routes().iter().map(|route| route.topic.clone()).collect()

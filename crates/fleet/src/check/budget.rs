@@ -1,4 +1,4 @@
-//! `budget`: what a SIM may carry in a month, and what happens on the way there.
+//! `budget`: the bytes that a SIM may carry in a month, and the steps on the way there.
 
 use jiff::tz::TimeZone;
 

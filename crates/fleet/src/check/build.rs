@@ -21,7 +21,7 @@ const MAX_PATH: usize = 4095;
 /// `sun_path` of unix(7) without its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// A key of the file: where it stands and what its path is, whether or not it is there.
+/// The place and the path of a key, which may be absent from the file.
 #[derive(Clone)]
 pub(super) struct Place<'a> {
     pub(super) node: Option<&'a Node>,
@@ -107,7 +107,7 @@ impl<'a> Place<'a> {
         self.text(key).or_else(|| self.default(key))
     }
 
-    /// The texts of a list below; none where the key has no value.
+    /// The texts of a list below; none if the key has no value.
     pub(super) fn texts(&self, key: &str) -> Option<Vec<&'a str>> {
         let node = self.value(key)?;
         Some(node.items.iter().map(|item| item.text.as_str()).collect())
@@ -134,7 +134,7 @@ impl<'a> Place<'a> {
         (0..self.node.map_or(0, |node| node.items.len())).map(|index| self.item(index))
     }
 
-    /// The value's place; the key's where there is no value to point at.
+    /// The value's place; the key's if there is no value to point at.
     pub(super) fn span(&self) -> Range<usize> {
         match self.node {
             Some(node) if !node.span.is_empty() => node.span.clone(),
@@ -152,7 +152,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// A key in a path: what is no name may be a secret that strayed.
+/// A key in a path. A text that is not a name may be a misplaced secret.
 fn shown(key: &str) -> &str {
     if is_plain_name(key) { key } else { "…" }
 }
@@ -162,14 +162,14 @@ pub(super) fn name_or_dots(text: &str) -> String {
     if text.contains([':', '=']) { "…".to_owned() } else { words::shorten(text) }
 }
 
-/// What the building of all parts shares.
+/// The state that the building of all parts shares.
 pub(super) struct Build<'a> {
     pub(super) source: &'a Source,
     pub(super) context: &'a Context,
     pub(super) report: &'a mut Report,
-    /// Every secret that is referred to, and where.
+    /// Every secret that is referred to, and the place of the reference.
     pub(super) secrets: Vec<(Ref, Range<usize>, String)>,
-    /// Every certificate that is referred to, and where.
+    /// Every certificate that is referred to, and the place of the reference.
     pub(super) certificates: Vec<Certificate>,
     /// The gateway for which the file is judged, in small letters; none: for all that it serves.
     pub(super) here: Option<String>,
@@ -179,7 +179,7 @@ pub(super) struct Build<'a> {
     pub(super) idle: BTreeSet<String>,
 }
 
-/// A certificate file of the fleet file, and where that names it.
+/// A certificate file, and the place of its name in the fleet file.
 pub(super) struct Certificate {
     pub(super) file: Ref,
     pub(super) key: Option<Ref>,
@@ -217,7 +217,7 @@ impl Build<'_> {
         self.error(place, message, fault.help);
     }
 
-    /// The value of a key, where it is there and good.
+    /// The value of a key, if it is there and good.
     pub(super) fn optional<T>(
         &mut self,
         parent: &Place<'_>,
@@ -391,7 +391,9 @@ fn path_in(folder: &Path, text: &str) -> Result<PathBuf, Fault> {
         return Err(Fault::new("must be a path without control characters"));
     }
     if text.len() > MAX_PATH {
-        return Err(Fault::new(format!("is longer than the {MAX_PATH} bytes of a path")));
+        return Err(Fault::new(format!(
+            "is longer than the {MAX_PATH} bytes that a path may have"
+        )));
     }
     Ok(folder.join(text))
 }

@@ -1,4 +1,4 @@
-//! `http`: where the API listens, by which names it is asked, and which tokens it takes.
+//! `http`: the addresses of the API, its host names and its tokens.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -27,8 +27,13 @@ impl Build<'_> {
 
     fn hosts(&mut self, raw: &[&str], place: &Place<'_>) -> Vec<String> {
         if raw.len() > MAX_HOSTS {
-            let message = format!("`hosts` has {} names; at most {MAX_HOSTS} are taken", raw.len());
-            self.error_at_name(place, message, Some("list those by which the agent is asked"));
+            let message =
+                format!("`hosts` has {} names; at most {MAX_HOSTS} are allowed", raw.len());
+            self.error_at_name(
+                place,
+                message,
+                Some("list the names that requests to the agent have"),
+            );
             return Vec::new();
         }
         let mut hosts = Vec::new();
@@ -52,12 +57,13 @@ impl Build<'_> {
         }
         if http.socket.is_some() && http.socket == http.publish_socket {
             let message = "`publish_socket` is the path of `socket`";
-            let help = "give it a path of its own, in a folder of those who may publish";
+            let help =
+                "give `publish_socket` another path, in a folder of the users who may publish";
             self.error(&place.at("publish_socket"), message, Some(help.to_owned()));
         }
     }
 
-    /// Compares the tokens with each other and with where they are shown, as far as they may be read here.
+    /// Compares the tokens with each other and with the listener's reach, as far as they may be read here.
     fn judge_tokens(&mut self, http: &Http, place: &Place<'_>) {
         let read = |secret: &Option<Ref>| -> Option<SecretString> {
             let may_read = self.context.secrets == Secrets::Read;
@@ -71,18 +77,17 @@ impl Build<'_> {
             _ => false,
         };
         if is_one_place || is_one_text {
-            let message =
-                "`publish_token` is the same as `token`: who may publish could do everything";
-            let help = "make another one: `openssl rand -hex 32`".to_owned();
+            let message = "`publish_token` is the same as `token`: its callers could do everything";
+            let help = "make another token: `openssl rand -hex 32`".to_owned();
             self.error(&place.at("publish_token"), message, Some(help));
         }
         for (key, token) in tokens {
             let length = token.map_or(SHORT_TOKEN, |token| token.expose_secret().len());
             if http.is_open() && length < SHORT_TOKEN {
                 let message = format!(
-                    "`{key}` has fewer than {SHORT_TOKEN} characters, and other machines can guess at it"
+                    "`{key}` has fewer than {SHORT_TOKEN} characters, and other machines can guess the token"
                 );
-                let help = "make a longer one: `openssl rand -hex 32`".to_owned();
+                let help = "make a longer token: `openssl rand -hex 32`".to_owned();
                 self.warn(&place.at(key), message, Some(help));
             }
         }

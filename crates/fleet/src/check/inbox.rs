@@ -1,4 +1,4 @@
-//! `inbox`: the store of what comes down, and its bounds.
+//! `inbox`: the store of received messages.
 
 use super::build::{Build, Place};
 use crate::fleet::Inbox;

@@ -11,7 +11,7 @@ impl Build<'_> {
         for key in ["baud", "flow_control"] {
             if modem.has(key) && !modem.at("match").has("port") {
                 let message = format!("`{key}` needs `port` in `match`");
-                let help = "only a UART has a speed; a tty of a USB modem is as fast as its USB";
+                let help = "only a UART has a speed; the tty of a USB modem is as fast as USB";
                 self.error_at_name(&modem.at(key), message, Some(help));
             }
         }

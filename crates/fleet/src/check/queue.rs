@@ -1,4 +1,4 @@
-//! `queue`: where it lies, its bounds, and what a power loss may take.
+//! `queue`: its folder, its bounds, and the messages that a power loss may take.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ impl Build<'_> {
         Some(Queue { path, max_bytes, max_messages, max_age, when_full, fsync })
     }
 
-    /// Warns of a folder of this machine in which others may put something in the place of our files.
+    /// Warns of a folder of this machine in which other users may replace the files.
     pub(super) fn warn_of_writers(&mut self, folder: &Path, place: &Place<'_>) {
         if self.context.secrets == Secrets::Skip {
             return;

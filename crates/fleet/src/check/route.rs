@@ -1,4 +1,4 @@
-//! Routes: which sessions a topic takes, how they share it, and what it is published as.
+//! Routes: the sessions of a topic, their policy, and the topic at the broker.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::super::words;
 use super::build::{Build, Place};
 
 impl Build<'_> {
-    /// From the text and not from what was built: a session with a fault is there all the same.
+    /// The sessions of the text, not those that were built: a session with a fault is known too.
     fn known_sessions(&self, top: &Place<'_>) -> Known {
         let mut known = Known::new();
         for (modem, place) in self.modems_here(top) {
@@ -54,14 +54,16 @@ impl Build<'_> {
             // `#` does not reach the topics that begin with `$`.
             let all = seen.get("#").filter(|_| !topic.starts_with('$'));
             if let Some(first) = seen.get(topic).or(all) {
-                let message = format!("this route is never taken: routes[{first}] takes it all");
+                let message =
+                    format!("no message takes this route: routes[{first}] takes all its topics");
                 self.warn(&place.at("topic"), message, None);
             }
             seen.entry(topic).or_insert(index);
         }
         if all > 0 && !is_here {
             let message = "no route of this file is for this gateway".to_owned();
-            let help = "add one, such as `{ topic: \"#\", to: [modem/session], gateways: [NAME] }`";
+            let help =
+                "add a route, such as `{ topic: \"#\", to: [modem/session], gateways: [NAME] }`";
             self.error_at_name(place, message, Some(help));
         }
         built
@@ -114,13 +116,14 @@ impl Build<'_> {
         place: &Place<'_>,
     ) {
         let sessions = to.iter().filter_map(|id| sessions.get(id));
-        // What a message brings is not known here.
+        // The values of a message are not known here.
         let first = |vars: &BTreeMap<String, String>| {
             template.first(|name| vars.get(name).map_or("x", String::as_str))
         };
         if sessions.clone().any(|session| first(&session.vars) == Some('$')) {
             let message = "`publish_as` makes topics that begin with `$`";
-            let help = "brokers keep those for themselves, and a subscriber of `#` or `+/…` does not get them";
+            let help =
+                "brokers reserve such topics, and a subscriber of `#` or `+/…` does not get them";
             self.warn(&place.at("publish_as"), message, Some(help.to_owned()));
         }
         let names = template.variables();
@@ -134,7 +137,7 @@ impl Build<'_> {
                 let of_session = session.vars.keys().map(String::as_str);
                 let all: Vec<&str> = OF_EVERY_MESSAGE.into_iter().chain(of_session).collect();
                 let help =
-                    format!("it has {}; `vars` of a session adds more", words::listed(&all, "and"));
+                    format!("the session has {}; its `vars` adds more", words::listed(&all, "and"));
                 return self.error(&place.at("publish_as"), message, Some(help));
             }
         }
@@ -167,8 +170,9 @@ impl Build<'_> {
             }
         }
         if to.is_empty() && texts.iter().any(|text| self.elsewhere.contains(*text)) {
-            let message = "none of its sessions is on a gateway that this route names".to_owned();
-            let help = "name a session of that gateway too, or take the gateway from the route's `gateways`";
+            let message = "no session of this route is on a gateway of the route".to_owned();
+            let help =
+                "add a session of that gateway, or remove the gateway from the route's `gateways`";
             self.error_at_name(&list, message, Some(help));
         }
         to
@@ -182,7 +186,7 @@ impl Build<'_> {
         let ids: Vec<&str> = known.keys().map(String::as_str).collect();
         let of_modem = ids.iter().copied().find(|id| id.split('/').next() == Some(text));
         let help = match of_modem {
-            Some(id) => Some(format!("name one of its sessions: `{id}`")),
+            Some(id) => Some(format!("name a session of that modem: `{id}`")),
             None => words::did_you_mean(text, &ids),
         };
         self.error(place, message, help);

@@ -1,4 +1,4 @@
-//! Brokers and sessions: how each signs in, and that no two take each other's place.
+//! Brokers and sessions: their logins, and no two with the same identity.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -57,7 +57,7 @@ enum Kind {
         region: Option<String>,
         instance_id: Option<String>,
     },
-    /// AWS IoT Core: who connects is told by the client's certificate.
+    /// AWS IoT Core: the client's certificate identifies the device.
     Aws {
         url: BrokerUrl,
     },
@@ -91,7 +91,7 @@ impl Build<'_> {
                 && place.has("tls")
             {
                 let help = format!("write `url: mqtts://{host}:8883`, or leave `tls` out");
-                let message = "`tls` has no meaning with mqtt://, which is plain TCP".to_owned();
+                let message = "`tls` has no effect with mqtt://, which is plain TCP".to_owned();
                 self.error_at_name(&place.at("tls"), message, Some(&help));
             }
             let kind = kind.filter(|_| !left_open);
@@ -112,20 +112,21 @@ impl Build<'_> {
         with.difference(&without).copied().collect()
     }
 
-    /// A connection whose other end could be anyone.
+    /// Reports a connection that does not authenticate the broker.
     fn wants_ca(&mut self, place: &Place<'_>) {
-        let message =
-            "TLS needs `tls: { ca: … }`, the certificate of the authority that signed the broker's";
-        let help = "without it the broker could be anyone; `tls: { insecure: true }` takes anyone";
+        let message = "TLS needs `tls: { ca: … }`, the certificate of the authority that signed the broker's certificate";
+        let help = "without `ca` every machine could pretend to be the broker; `tls: { insecure: true }` accepts that";
         self.error(place, message, Some(help.to_owned()));
     }
 
     fn aliyun_broker(&mut self, place: &Place<'_>) -> Option<Kind> {
         for key in ["url", "username", "password"] {
             if place.at(key).exists() {
-                let message = format!("`{key}` has no place beside `provider: aliyun`");
-                let help = "it follows from the session's `product_key` and `device_name`";
-                self.error_at_name(&place.at(key), message, Some(help));
+                let message = format!("`{key}` is not allowed with `provider: aliyun`");
+                let help = format!(
+                    "leave `{key}` out: the session's `product_key` and `device_name` take its place"
+                );
+                self.error_at_name(&place.at(key), message, Some(&help));
             }
         }
         let check = |endpoint: Endpoint| aliyun::Options::new(endpoint).check().map_err(fault_of);
@@ -144,7 +145,7 @@ impl Build<'_> {
     fn aws_broker(&mut self, place: &Place<'_>) -> Option<Kind> {
         for key in ["username", "password", "region", "instance_id"] {
             if place.at(key).exists() {
-                let message = format!("`{key}` has no place beside `provider: aws`");
+                let message = format!("`{key}` is not allowed with `provider: aws`");
                 let help = "a device signs in with its certificate: `tls: { cert, key }`";
                 self.error_at_name(&place.at(key), message, Some(help));
             }
@@ -174,7 +175,7 @@ impl Build<'_> {
         Some(Kind::Plain { url: url?, username, password })
     }
 
-    /// How a session that is `secured` is; `Some(None)` for plain TCP, `None` where that was refused.
+    /// The TLS of a session that is `secured`; `Some(None)` for plain TCP, `None` after an error.
     fn session_tls(
         &mut self,
         place: &Place<'_>,
@@ -205,7 +206,7 @@ impl Build<'_> {
             return Some(());
         }
         let message = format!("`{}` needs `tls: {{ cert: …, key: … }}`", place.key());
-        let help = "AWS IoT Core knows a device by its certificate";
+        let help = "AWS IoT Core identifies a device by its certificate";
         self.error_at_name(place, message, Some(help));
         None
     }
@@ -253,7 +254,7 @@ impl Build<'_> {
                     {
                         Err("`securemode: 2`")
                     }
-                    // One that is refused for something else as well is not to be told about this.
+                    // A session that is refused for another fault does not need this message.
                     None if !place.has("securemode") => Err("`securemode: 2`"),
                     _ => Ok(()),
                 };
@@ -287,7 +288,7 @@ impl Build<'_> {
         })
     }
 
-    /// The variables of a session: its own, and what every device of Alibaba Cloud has.
+    /// The variables of a session: its own, and those of every device of Alibaba Cloud.
     fn vars(&mut self, access: &Access, places: &Place<'_>) -> BTreeMap<String, String> {
         let mut vars = BTreeMap::new();
         if let Access::Aliyun { device, .. } = access {
@@ -301,10 +302,10 @@ impl Build<'_> {
             let value = place.node.map_or("", |node| node.text.as_str());
             let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             if name.is_empty() || name.len() > Name::MAX_BYTES || !name.bytes().all(good) {
-                let message = format!("`{}` is no name of a variable", name_or_dots(name));
+                let message = format!("`{}` is not a name of a variable", name_or_dots(name));
                 self.error_at_name(&place, message, Some("use a-z, 0-9 and _"));
             } else if OF_EVERY_MESSAGE.contains(&name) || vars.contains_key(name) {
-                let message = format!("`{name}` is a variable that every message has already");
+                let message = format!("`{name}` is already a variable of every message");
                 self.error_at_name(&place, message, None);
             } else if let Err(fault) = words::topic_name(value) {
                 self.fault(&place, fault);
@@ -487,8 +488,8 @@ impl Build<'_> {
         list
     }
 
-    /// A broker ends the older of two connections with one client id, and Alibaba Cloud the older
-    /// of two with one device: two such sessions would throw each other out for ever.
+    /// A broker closes the older of two connections with one client id, and Alibaba Cloud the older
+    /// of two with one device. Two such sessions would close each other for ever.
     pub(super) fn client_ids(&mut self, modems: &[Modem], place: &Place<'_>) {
         let mut taken: HashMap<(String, u16, String), &SessionId> = HashMap::new();
         for session in modems.iter().flat_map(|modem| &modem.sessions) {
@@ -512,7 +513,7 @@ impl Build<'_> {
                 Access::Aliyun { .. } => ("device", mine.at("device_name")),
             };
             let message = format!("{first} has the same {word} `{}` at this broker", key.2);
-            let help = "the broker would end each session as the other one connects";
+            let help = "the broker would close each session when the other one connects";
             self.error(&at, message, Some(help.to_owned()));
         }
     }
@@ -523,7 +524,7 @@ fn fault_of(error: aliyun::FieldError) -> Fault {
 }
 
 impl Kind {
-    /// Whether all its sessions are over TLS.
+    /// Reports whether all its sessions are over TLS.
     fn is_secured(&self) -> bool {
         match self {
             Self::Plain { url, .. } | Self::Aws { url } => url.secured,
@@ -532,7 +533,7 @@ impl Kind {
     }
 }
 
-/// Whether a host is an endpoint of AWS IoT Core with a certificate of Amazon's own authorities:
+/// Reports whether a host is an endpoint of AWS IoT Core with a certificate of Amazon's own authorities:
 /// `a1b2-ats.iot.REGION.amazonaws.com`, in China `a1b2.ats.iot.REGION.amazonaws.com.cn`.
 fn is_ats_endpoint(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
@@ -547,7 +548,7 @@ fn is_ats_endpoint(host: &str) -> bool {
 fn no_ats_endpoint() -> Fault {
     Fault::help(
         "must be an ATS endpoint, such as mqtts://a1b2c3-ats.iot.eu-central-1.amazonaws.com",
-        "`aws iot describe-endpoint --endpoint-type iot:Data-ATS` tells it; with a domain of your own leave \
+        "`aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints the endpoint; with a domain of your own leave \
          `provider` out",
     )
 }

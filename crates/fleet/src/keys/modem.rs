@@ -26,7 +26,7 @@ pub(in super::super) static TLS: Keys = Keys::new(
     "`tls`",
     Session,
     &[
-        may("ca", File, "A file with the certificate of the authority that signed the broker's certificate, in PEM. Needed unless `insecure: true`.")
+        may("ca", File, "A file with the certificate of the authority that signed the broker's certificate certificate, in PEM. Needed unless `insecure: true`.")
             .like("/etc/modemfleet/other.pem"),
         may("cert", File, "A file with the client's certificate, in PEM.")
             .else_("none")

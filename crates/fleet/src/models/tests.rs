@@ -1,4 +1,4 @@
-//! Overlay files: what they may say, and what is said of those that are wrong.
+//! Overlay files: good ones, and the messages about bad ones.
 
 use super::*;
 
@@ -98,7 +98,7 @@ fn a_whole_entry_needs_no_other() {
     assert_eq!(models.siblings(model).next(), Some("ec25"));
 }
 
-/// A file, and what is said of it.
+/// A file, and the message about it.
 const WRONG: &[(&str, &str)] = &[
     ("", "1:1 : the file is empty"),
     ("modls: []", "1:1 modls: unknown key `modls` in the file | did you mean `models`?"),
@@ -252,7 +252,7 @@ fn the_files_of_a_folder_are_read_in_their_order() {
     fs::create_dir(folder.path().join("30-c.yaml")).unwrap();
     write("40-d.yaml", "models: [{ like: sim7600 }]");
     let error = option.load(&plugins).err().unwrap().to_string();
-    assert!(error.contains("30-c.yaml") && error.contains("it is no file"), "{error}");
+    assert!(error.contains("30-c.yaml") && error.contains("not a regular file"), "{error}");
     assert!(error.contains("40-d.yaml:1:10") && error.contains("no `cgmm`"), "{error}");
 
     let gone = Folder { dir: Some(folder.path().join("gone")) };

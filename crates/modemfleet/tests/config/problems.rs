@@ -244,7 +244,7 @@ fn a_flood_of_faults_stays_short() {
     let rendered = problems.to_string();
     assert!(rendered.lines().count() < 1000);
     assert!(
-        rendered.ends_with("after 100 errors the rest of the file is not judged"),
+        rendered.ends_with("after 100 errors the rest of the file is not checked"),
         "{rendered}"
     );
     assert!(problems.places().ends_with("is not judged"));

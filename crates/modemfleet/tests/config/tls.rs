@@ -11,12 +11,12 @@ fn what_tls_needs_and_what_it_has_no_place_beside() {
     };
     let aws = "mqtts://a1b2-ats.iot.eu-central-1.amazonaws.com";
     refused(&[
-        (broker("{ url: ¶mqtts://b:8883 }"), "`tls: { insecure: true }` takes anyone"),
+        (broker("{ url: ¶mqtts://b:8883 }"), "`tls: { insecure: true }` accepts that"),
         (at("{ url: ¶mqtts://b }", "{ broker: lab }"), "TLS needs `tls: { ca: … }`"),
         (at("{ url: ¶mqtts://b, tls: { insecure: false } }", "{ broker: lab }"), "TLS needs"),
         (
             at("{ url: mqtts://b }", "{ broker: lab, tls: ¶{ cert: c, key: k } }"),
-            "the certificate of the authority that signed the broker's",
+            "the certificate of the authority that signed the broker's certificate",
         ),
         (
             at(

@@ -90,7 +90,7 @@ fn values_of_the_gateway() {
         ),
         (top("http: { hosts: [ ¶http://gw/ ] }"), "without a scheme / write `gw`"),
         (top("http: { hosts: [ ¶gw:9810 ] }"), "without a port / write `gw`"),
-        (top("http: { hosts: [ ¶192.0.2.1 ] }"), "is an address, and no host name / leave it out"),
+        (top("http: { hosts: [ ¶192.0.2.1 ] }"), "is an address, not a host name / leave it out"),
         (top("http: { hosts: [ ¶\"\" ] }"), "must be a host name"),
         (top(&format!("http: {{ ¶hosts: [ {} ] }}", "a, ".repeat(65))), "at most 64"),
         (top("queue: { max_bytes: ¶lots }"), "such as `64MiB`"),
@@ -106,7 +106,7 @@ fn values_of_the_gateway() {
         (top("queue: { fsync: ¶sometimes }"), "must be `always`, `interval` or `off`"),
         (top("queue: { fsync: interval, fsync_interval: ¶1h }"), "must be 10ms to 10m"),
         (top("queue: { ¶fsync_interval: 1s }"), "has no meaning without `fsync: interval`"),
-        ("gateway: g\n¶modems: {}\n".to_owned(), "there are no modems"),
+        ("gateway: g\n¶modems: {}\n".to_owned(), "the file has no modems"),
     ]);
 }
 

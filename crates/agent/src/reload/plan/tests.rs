@@ -1,4 +1,4 @@
-//! What changed in the file, and what the plan says of it.
+//! Changes of the file, and the plan for each.
 
 use super::*;
 use fleet::{Context, Secrets};
@@ -35,7 +35,7 @@ fn fleet(text: &str) -> Fleet {
     }
 }
 
-/// The plan's lines that say more than `=`.
+/// The plan's lines but for those with `=`.
 fn changes(plan: &Plan) -> Vec<String> {
     plan.lines().iter().filter(|l| l.sign != '=').map(ToString::to_string).collect()
 }
@@ -51,8 +51,8 @@ fn planned(edits: &[(&str, &str)], rotated: &str) -> Plan {
     Plan::new(&fleet(FILE), &fleet(&text), is_rotated)
 }
 
-/// What is changed in the file, which words by which, the secret whose content is another one, and what
-/// the plan says: `{reopened}` and its like stand for the ends of its sentences.
+/// A change: its name, the words and their replacements, the secret whose content changes, and
+/// the lines of the plan. `{reopened}` and its like stand for the ends of sentences.
 type Row =
     (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static [&'static str]);
 
