@@ -107,20 +107,20 @@ pub(super) struct Keys {
     /// The mapping's name in messages.
     pub(super) of: &'static str,
     pub(super) keys: &'static [Key],
-    /// The effect of a change of its keys, if they have none of their own.
-    effect: Effect,
+    /// The effect of a change of its keys, if they have none of their own. None for parts of other values.
+    effect: Option<Effect>,
     /// Keys of which at least one must be there.
     pub(super) any_of: &'static [&'static str],
 }
 
 impl Keys {
     pub(super) const fn new(of: &'static str, effect: Effect, keys: &'static [Key]) -> Self {
-        Self { of, keys, effect, any_of: &[] }
+        Self { effect: Some(effect), ..Self::plain(of, keys) }
     }
 
-    /// The keys of a file that no reload reads.
+    /// The keys of a file that no reload compares, or of a part of another value.
     pub(super) const fn plain(of: &'static str, keys: &'static [Key]) -> Self {
-        Self::new(of, Effect::Live, keys)
+        Self { of, keys, effect: None, any_of: &[] }
     }
 
     /// The keys, of which at least one of `any_of` must be there.
@@ -137,8 +137,8 @@ impl Keys {
     }
 
     /// The effect of a change of one of these keys.
-    pub(super) fn effect(&self, key: &Key) -> Effect {
-        key.own_effect.unwrap_or(self.effect)
+    pub(super) fn effect(&self, key: &Key) -> Option<Effect> {
+        key.own_effect.or(self.effect)
     }
 }
 

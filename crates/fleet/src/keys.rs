@@ -309,9 +309,8 @@ pub(super) static BATCH: Keys = Keys::new(
     ],
 );
 
-pub(super) static SECRET: Keys = Keys::new(
+pub(super) static SECRET: Keys = Keys::plain(
     "a secret's place",
-    Live,
     &[
         may("file", PATH, "A file that holds the secret and nothing else."),
         may(

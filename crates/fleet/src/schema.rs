@@ -9,7 +9,7 @@ use super::choices::{QOS, words};
 use super::key::Leaf::{
     self, Boolean, Digits, Form, Name, Number, Qos, Rate, Size, Text, Time, Word,
 };
-use super::key::{Default, Key, Keys, Shape};
+use super::key::{Default, Effect, Key, Keys, Shape};
 use super::keys::{FLEET, NAME, SECRET};
 use super::words::{shown_size, shown_time};
 
@@ -88,7 +88,7 @@ fn object(keys: &Keys) -> Value {
 
 /// The facts of a key: for people in `description`, one by one in `x-modemfleet`.
 fn facts(keys: &Keys, key: &Key) -> Map<String, Value> {
-    let effect = keys.effect(key).words();
+    let effect = keys.effect(key).map_or("", Effect::words);
     let default = match key.default {
         Default::Needed => "needed",
         Default::Value(text) | Default::Words(text) => text,

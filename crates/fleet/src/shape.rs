@@ -221,7 +221,8 @@ pub fn keys() -> Vec<Declared> {
     let (paths, mut all) = (&mut Vec::new(), Vec::new());
     each(&FILE, paths, &mut |paths, keys, key| {
         let path = paths.join(".");
-        all.push(Declared { path, effect: keys.effect(key), example: key.example });
+        let effect = keys.effect(key);
+        all.extend(effect.map(|effect| Declared { path, effect, example: key.example }));
     });
     all
 }
@@ -231,7 +232,7 @@ pub fn effect(path: &str) -> Option<Effect> {
     let (above, key) = path.rsplit_once('.').unwrap_or(("", path));
     let mut parts = above.split('.').filter(|part| !part.is_empty());
     let keys = parts.try_fold(&FILE, |shape, part| shape.below(part))?.keys()?;
-    keys.get(key).map(|key| keys.effect(key))
+    keys.effect(keys.get(key)?)
 }
 
 /// Every key that the file may have, at any level.

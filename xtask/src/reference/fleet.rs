@@ -155,7 +155,11 @@ fn row(place: &str, value: &Value) -> anyhow::Result<String> {
         "" => "–",
         default => default,
     };
-    let (default, effect) = (cell(default), fact(value, "effect"));
+    let effect = match fact(value, "effect") {
+        "" => "–",
+        effect => effect,
+    };
+    let default = cell(default);
     Ok(format!("{kind}{unit} | {default} | {example} | {effect} | {}{needs}", cell(about)))
 }
 
@@ -174,7 +178,7 @@ fn kind(place: &str, value: &Value) -> anyhow::Result<String> {
         let words = match inner.strip_prefix(place) {
             Some(".NAME") => "mapping of names",
             Some("[]") => "list",
-            _ if value.get("anyOf").is_some() => "text, or a mapping",
+            _ if value.get("properties").is_none() => "text, or a mapping",
             _ => "mapping",
         };
         return Ok(link(words, &inner));
