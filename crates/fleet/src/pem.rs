@@ -161,7 +161,7 @@ mod tests {
             ("", "holds no certificate"),
             (key.as_str(), "holds no certificate"),
             (&cert.replace(&middle, "?"), "is damaged"),
-            (&cert.replace(&middle, ""), "is no X.509"),
+            (&cert.replace(&middle, ""), "is not X.509"),
             (&cert.replace("-----END CERTIFICATE-----", ""), "without its -----END"),
             (&cert.repeat(30), "more than the 10240 bytes"),
         ] {

@@ -107,7 +107,7 @@ const WRONG: &[(&str, &str)] = &[
     ("models:\n  - sim7600\n", "2:5 models[0]: "),
     (
         "models:\n  - { like: sim760, cgmm: [A-1] }",
-        "2:13 models[0].like: no model is called `sim760` | did you mean `sim7600`?",
+        "2:13 models[0].like: there is no model `sim760` | did you mean `sim7600`?",
     ),
     (
         "models:\n  - { like: sim7600 }",
@@ -115,11 +115,11 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "models:\n  - { id: sim8200, like: sim7600, cgmm: [A-1] }",
-        "2:11 models[0].id: there is a model `sim8200` already | amend it by `id: sim8200` without `like`",
+        "2:11 models[0].id: the model `sim8200` exists already | amend that model by `id: sim8200` without `like`",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [SIMCOM_SIM8200] }",
-        "2:28 models[0].cgmm: there is a model `sim8200` already",
+        "2:28 models[0].cgmm: the model `sim8200` exists already",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [SIMCOM_X] }",
@@ -165,7 +165,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], profile: cmqtt }",
-        "models[0].profile: no profile is called `cmqtt` | known are `sim7600`, `sim8200`",
+        "models[0].profile: there is no profile `cmqtt` | known are `sim7600`, `sim8200`",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], mqtt: { clients: 9 } }",
@@ -197,7 +197,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME] }\n  - { like: ec25, cgmm: [acme] }",
-        "3:25 models[1].cgmm: there is a model `acme` already",
+        "3:25 models[1].cgmm: the model `acme` exists already",
     ),
     (
         "models:\n  - { id: a-1, like: sim7600, cgmm: [ACME] }\n  - { id: b-1, like: ec25, cgmm: [acme] }",
@@ -276,7 +276,7 @@ fn entries_are_held_against_each_other() {
         ),
         (
             "models: [{ id: acme, like: ec25, cgmm: [ACME, ACME4G] }]",
-            "unreachable acme: `ACME4G` is never what decides: `ACME` of the same entry fits all that it fits",
+            "unreachable acme: `ACME4G` has no effect: `ACME` of the same entry matches the same modems and more",
         ),
         (
             "models: [{ id: acme, like: ec25, cgmm: [ACME], usb: [{ id: \"1e0e:9011\", at: 2 }] }]",
@@ -284,7 +284,7 @@ fn entries_are_held_against_each_other() {
         ),
         (
             "models: [{ id: acme, like: ec25, cgmm: [ACME], usb: [] }]",
-            "usb acme: it has no USB layout",
+            "usb acme: the entry has no USB layout",
         ),
         (
             "models: [{ id: acme, like: ec25, cgmm: [ACME], usb: [{ id: \"1234:5678\", at: 2, when: { tty: [0] } }, { id: \"1234:5678\", at: 3, when: { tty: [0] } }] }]",

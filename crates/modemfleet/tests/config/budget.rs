@@ -27,12 +27,12 @@ fn a_budget_that_cannot_be_held_is_refused() {
     refused(&[
         (north("    ¶budget: {}\n"), "needs `bytes`"),
         (budget("{ bytes: ¶500 }"), "at least"),
-        (budget("{ bytes: ¶lots }"), "no size"),
+        (budget("{ bytes: ¶lots }"), "not a size"),
         (budget("{ bytes: 1MB, reset_day: ¶0 }"), "1 to 31"),
         (budget("{ bytes: 1MB, reset_day: ¶32 }"), "1 to 31"),
-        (budget("{ bytes: 1MB, time_zone: ¶Asia/Shanghia }"), "no time zone"),
-        (budget("{ bytes: 1MB, time_zone: ¶../../etc/passwd }"), "no time zone"),
-        (budget("{ bytes: 1MB, time_zone: ¶CST-8 }"), "no time zone"),
+        (budget("{ bytes: 1MB, time_zone: ¶Asia/Shanghia }"), "not a time zone"),
+        (budget("{ bytes: 1MB, time_zone: ¶../../etc/passwd }"), "not a time zone"),
+        (budget("{ bytes: 1MB, time_zone: ¶CST-8 }"), "not a time zone"),
         (budget("{ bytes: 1MB, warn: ¶80 }"), "a share of the budget"),
         (budget("{ bytes: 1MB, warn: ¶0% }"), "1% to 100%"),
         (budget("{ bytes: 1MB, stop: ¶101% }"), "1% to 100%"),
@@ -41,7 +41,7 @@ fn a_budget_that_cannot_be_held_is_refused() {
         (budget("{ bytes: 1MB, ¶shed: { at: 90% } }"), "needs `below_priority`"),
         (budget("{ bytes: 1MB, shed: { at: 90%, below_priority: ¶0 } }"), "a priority"),
         (budget("{ bytes: 1MB, urgent: ¶10 }"), "a priority"),
-        (budget("{ bytes: 1MB, stop: never, ¶urgent: 9 }"), "means nothing"),
+        (budget("{ bytes: 1MB, stop: never, ¶urgent: 9 }"), "has no effect"),
         (budget("{ bytes: 1MB, ¶limit: 2 }"), "unknown key"),
     ]);
 }

@@ -35,7 +35,7 @@ fn values_of_routes() {
         ),
         (
             routes("  - { topic: a, to: [bench/lab], policy: all, ¶hold_down: 1s }\n"),
-            "means nothing",
+            "has no effect",
         ),
         (routes("  - { topic: a, to: [bench/lab], hold_down: ¶5 }\n"), "hold_down"),
         (routes("  - { topic: a, to: [bench/lab], fail_back: ¶yes }\n"), "fail_back"),

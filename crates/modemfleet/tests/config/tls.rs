@@ -40,7 +40,7 @@ fn what_tls_needs_and_what_it_has_no_place_beside() {
         (broker("{ url: mqtts://b, tls: ¶x }"), "must be a mapping"),
         (
             broker("{ url: mqtts://b, tls: { ca: ¶\"-----BEGIN CERTIFICATE-----\" } }"),
-            "not what is in it",
+            "not its content",
         ),
         (broker("{ url: ¶ssl://b }"), "write `mqtts://b`"),
         (top("brokers:\n  ¶lab: { provider: aws }"), "`lab` needs `url`"),
@@ -80,7 +80,7 @@ fn what_tls_needs_and_what_it_has_no_place_beside() {
         assert!(parse(&taken).is_ok(), "{taken}\n{}", parse(&taken).unwrap_err());
     }
     let insecure = at("{ url: mqtts://b, tls: { insecure: ¶true } }", "{ broker: lab }");
-    expect(&insecure, Severity::Warning, "whoever is on the way can read and change everything");
+    expect(&insecure, Severity::Warning, "a machine on the way can read and change everything");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn certificates_are_looked_into() {
         (&old, &good, &key, "expired on 2021-01-01"),
         (&young, &good, &key, "is not valid before 2059-01-01"),
         (&good, &old, &other, "expired on 2021-01-01"),
-        (&good, &good, &other, "is not that of"),
+        (&good, &good, &other, "does not belong to"),
         (&format!("{good}{old}"), &good, &key, "holds 2 certificates"),
         (&key, &good, &key, "error: `ca`: "),
         (&key, &good, &key, "holds no certificate in PEM form"),
