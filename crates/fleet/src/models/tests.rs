@@ -123,7 +123,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [SIMCOM_X] }",
-        "2:29 models[0].cgmm[0]: `cgmm` must have 3 characters",
+        "2:29 models[0].cgmm[0]: `cgmm` must have at least 3 characters",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [] }",
@@ -292,7 +292,7 @@ fn entries_are_held_against_each_other() {
         ),
         (
             "models: [{ id: acme, like: sim7020, cgmm: [ACME], usb: [{ id: \"1234:5678\", at: 0 }], evidence: { tls: manual } }]",
-            "evidence acme: it claims something for TLS, and the profile sim7020 opens no",
+            "evidence acme: the entry has a basis for TLS, and the profile sim7020 opens no",
         ),
     ] {
         let found = found(text);

@@ -39,8 +39,8 @@ fn a_budget_that_cannot_be_held_is_refused() {
         (budget("{ bytes: 1MB, stop: ¶70% }"), "comes after"),
         (budget("{ bytes: 1MB, warn: ¶95%, shed: { at: 90%, below_priority: 5 } }"), "comes after"),
         (budget("{ bytes: 1MB, ¶shed: { at: 90% } }"), "needs `below_priority`"),
-        (budget("{ bytes: 1MB, shed: { at: 90%, below_priority: ¶0 } }"), "a priority"),
-        (budget("{ bytes: 1MB, urgent: ¶10 }"), "a priority"),
+        (budget("{ bytes: 1MB, shed: { at: 90%, below_priority: ¶0 } }"), "(priority)"),
+        (budget("{ bytes: 1MB, urgent: ¶10 }"), "(priority)"),
         (budget("{ bytes: 1MB, stop: never, ¶urgent: 9 }"), "has no effect"),
         (budget("{ bytes: 1MB, ¶limit: 2 }"), "unknown key"),
     ]);

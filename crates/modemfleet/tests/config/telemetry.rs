@@ -53,8 +53,8 @@ fn telemetry_that_cannot_be_told_is_refused() {
         (plain("{ topic: ¶\"a/#\" }"), "not a filter"),
         (plain("{ topic: ¶\"${site}/x\" }"), "unknown variable ${site}"),
         (plain("{ topic: ¶\"${id}/x\" }"), "unknown variable ${id}"),
-        (plain("{ topic: ¶a/status }"), "the topic of the state"),
-        (plain("{ topic: a/b, status: ¶a/b }"), "the topic of the state"),
+        (plain("{ topic: ¶a/status }"), "the same topic as the state"),
+        (plain("{ topic: a/b, status: ¶a/b }"), "the same topic as the state"),
         (plain("{ status: ¶\"a/+\" }"), "not a filter"),
         (plain("{ ¶interval: 1m }"), "unknown key"),
     ]);

@@ -52,7 +52,7 @@ fn what_tls_needs_and_what_it_has_no_place_beside() {
         ),
         (
             broker(&format!("{{ provider: aws, url: {aws}, ¶username: u }}")),
-            "beside `provider: aws`",
+            "not allowed with `provider: aws`",
         ),
         (
             at(&format!("{{ provider: aws, url: {aws}, tls: {{ ca: x }} }}"), "¶{ broker: lab }")
