@@ -149,7 +149,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], usb: [{ id: 1e0e:1 }] }",
-        "this layout has no `at` | give the number of the USB interface",
+        "this layout has no `at` | write the number of the USB interface",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], usb: [{ id: \"1e0e:0001\", at: 99 }] }",
