@@ -95,10 +95,10 @@ fn the_gateway_that_is_told_counts_before_the_host_name() {
 #[test]
 fn a_selector_that_no_gateway_fits_is_refused_on_each_of_them_at_its_place() {
     for (from, marked, message) in [
-        ("gateways: [gw-01, gw-02, \"depot-*\"]", "¶gateways: []", "names none"),
-        ("[\"depot-*\"]", "[¶dep-*]", "no gateway that has this is called `dep-*`"),
+        ("gateways: [gw-01, gw-02, \"depot-*\"]", "¶gateways: []", "is empty"),
+        ("[\"depot-*\"]", "[¶dep-*]", "no gateway of the list above fits `dep-*`"),
         ("s, gateways: [gw-02]", "s, gateways: [¶gw-20]", "did you mean `gw-02`?"),
-        ("s, gateways: [gw-02]", "s, gateways: [¶depot-1]", "it is for `gw-*`"),
+        ("s, gateways: [gw-02]", "s, gateways: [¶depot-1]", "the list above has `gw-*`"),
         ("[yard/depot]", "[yard/depot], gateways: [¶gw-03]", "did you mean `gw-0"),
         ("{ broker: lab }", "{ broker: lab, gateways: [¶gw-01.a.com] }", "up to the first dot"),
         ("gateways: [gw-01,", "¶gateway: gw-01\ngateways: [gw-01,", "leave `gateway` out"),

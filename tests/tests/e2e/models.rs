@@ -61,7 +61,7 @@ fn a_file_of_three_lines_makes_a_rebadged_modem_serve_and_a_wrong_one_changes_no
     let plan = text(&done.stdout);
     assert!(done.status.success(), "{done:?}");
     assert!(plan.contains("~ setting models\n"), "{plan}");
-    assert!(plan.contains("~ modem m0: what is known of its model; "), "{plan}");
+    assert!(plan.contains("~ modem m0: the entry of its model; "), "{plan}");
     agent.connected("m0", "s");
     assert!(modem().to_string().contains("\"acme-4g\""), "{}", modem());
 
