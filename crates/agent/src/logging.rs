@@ -43,10 +43,10 @@ const SIGNATURES: usize = 1_000;
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people; where standard error leads to systemd's journal, with the level as it wants it.
+    /// Text for people; with syslog levels if standard error is the systemd journal.
     #[default]
     Auto,
-    /// For people.
+    /// Text for people.
     Text,
     /// For programs: an object a line.
     Json,

@@ -28,10 +28,10 @@ const EXAMPLES: &str = "Examples:
   modemfleet diag                       modemfleet-diag-….tar.gz in this folder
   modemfleet diag -o - | ssh HOST 'cat > gateway.tar.gz'
 
-The bundle holds: the fleet file without values that may be secret, what the agent and its modems are
-doing, metrics, the last of the log and of each modem's AT dialogue, the queue's figures, and facts of
-this machine. manifest.json names each part, and what could not be had and why. Passwords, PINs and
-keys are in none; IMEI, ICCID and topics are.
+The bundle holds the fleet file without values that may be secret, the state of the agent and its \
+modems, metrics, the last lines of the log and of each modem's AT dialogue, the queue's figures, and \
+facts of this machine. manifest.json lists the parts, and the missing ones with the reason. \
+Passwords, PINs and keys are removed; IMEIs, ICCIDs and topics are included.
 
 Exit codes: 0 written, 1 not written.";
 
@@ -39,7 +39,7 @@ Exit codes: 0 written, 1 not written.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to: a new file, or `-` for standard output.
+    /// The bundle to write: a new file, or `-` for standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Which models there are, where no agent runs.

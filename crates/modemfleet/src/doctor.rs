@@ -35,15 +35,16 @@ const EXAMPLES: &str = "Examples:
   modemfleet doctor north
   modemfleet doctor --json | jq -r '.findings[] | select(.level == \"fail\") | .advice'
 
-Nothing is changed, and sessions go on. Where no agent runs, and no --url names one, the ports of the fleet file are
-opened to ask, with the rights of this user. A wrong fleet file is a finding. Exit codes: 0 nothing failed (there may
-be warnings), 1 something failed, 2 wrong usage, 3 no agent runs at --url.";
+Doctor changes nothing, and sessions continue. If no agent runs and no --url names one, the ports of \
+the fleet file are opened with the rights of this user. A wrong fleet file is a finding.
+Exit codes: 0 no check failed (there may be warnings), 1 a check failed, 2 wrong usage, 3 no agent \
+runs at --url.";
 
 /// Looks for what is wrong, and says what to do about it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Of this modem of the fleet file only.
+    /// Examine only this modem of the fleet file.
     #[arg(value_name = "MODEM")]
     pub modem: Option<String>,
     /// Print one JSON object.

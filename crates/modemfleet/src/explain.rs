@@ -18,8 +18,9 @@ const EXAMPLES: &str = "Examples:
   modemfleet explain '+CME ERROR: SIM busy'
   modemfleet explain 'CONNACK 5'
 
-A line is read by its own table: a cause is not a result code. A bare number is looked up everywhere.
-Exit codes: 0 explained, 1 no such code, 2 wrong usage.";
+Each kind of line has its own table: a cause is not a result code. A number alone is looked up in \
+every table.
+Exit codes: 0 explained, 1 unknown code, 2 wrong usage.";
 
 /// Explains a code that a modem or a broker gave, or a line of a modem's MQTT stack.
 #[derive(Debug, clap::Args)]

@@ -39,10 +39,10 @@ const EXAMPLES: &str = "Examples:
   modemfleet publish --topic alarm --session north/cloud --ttl 10m --priority 9 open
   modemfleet publish --topic alarm --wait=30s open && echo the broker has it
 
-The id is printed once the message is on the agent's disk; from then on it is the agent's to deliver, also
-when `--wait` ends without an acknowledgement.
-Exit codes: 0 handed in (with `--wait`: acknowledged), 1 refused (with `--wait`: or not acknowledged in time,
-set aside or dropped), 2 wrong usage or configuration, 3 no agent runs.";
+The id is printed once the message is on the agent's disk. From then on the agent delivers it, also \
+if `--wait` ends without an acknowledgement.
+Exit codes: 0 accepted (with `--wait`: acknowledged), 1 refused (with `--wait`: also not acknowledged \
+in time, dead letter or dropped), 2 wrong usage or configuration, 3 no agent runs.";
 
 /// Hands messages to the running agent.
 #[derive(Debug, clap::Args)]
@@ -58,24 +58,24 @@ pub struct Args {
     /// Ask the broker to keep the message for later subscribers.
     #[arg(long)]
     pub retain: bool,
-    /// The session that is to carry it, whatever the routes say.
+    /// The session that carries the message, instead of the routes' choice.
     #[arg(long, value_name = "MODEM/SESSION", value_parser = session)]
     pub session: Option<String>,
-    /// How long it is worth delivering, such as 90s or 2h.
+    /// Drop the message if it is not delivered within this time, such as 90s or 2h.
     #[arg(long, value_name = "TIME", value_parser = ttl)]
     pub ttl: Option<String>,
-    /// 0 to 9; higher goes first.
+    /// The priority, 0 to 9; higher ones are delivered first.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u8>::new().range(0..=u64::from(MAX_PRIORITY)))]
     pub priority: Option<u8>,
-    /// A key of your choice: a second message with the same key is taken for the first.
+    /// An idempotency key of your choice: a second message with the same key is not stored again.
     #[arg(long, value_name = "KEY", value_parser = key, conflicts_with = "lines")]
     pub key: Option<HeaderValue>,
-    /// Each line is a message, handed in before the next one is read. It stops at the first refusal.
+    /// Publish each line as a message, before the next line is read. Stop at the first refusal.
     #[arg(long, group = "what")]
     pub lines: bool,
-    /// Wait until the broker has acknowledged each message and each of its copies, at most so long after the last
-    /// one was handed in, such as 30s or 5m; without a time for as long as it takes. At QoS 0, which no broker
-    /// acknowledges, until a modem has accepted it.
+    /// Wait until the broker has acknowledged each message and each of its copies. TIME, such as 30s
+    /// or 5m, is counted from the last message and is unlimited by default. A message of QoS 0, which
+    /// no broker acknowledges, counts once a modem has accepted it.
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, value_parser = patience)]
     pub wait: Option<Option<Duration>>,
     /// Read from this file instead of standard input.

@@ -18,8 +18,8 @@ const EXAMPLES: &str = "Examples:
   modemfleet route test sensors/t1
   modemfleet route test sensors/t1 --config ./fleet.yaml
 
-Where the agent of the fleet file runs, the state of each session is shown as well.
-Exit codes: 0 there is a path, 1 there is none, 2 wrong usage or configuration.";
+If the agent of the fleet file runs, the state of each session is printed too.
+Exit codes: 0 the topic has a path, 1 it has none, 2 wrong usage or configuration.";
 
 /// Looks at routes.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Say which path a topic takes, and why.
+    /// Show the path that a topic takes, and the reason.
     Test(Test),
 }
 
@@ -42,7 +42,7 @@ struct Test {
     /// The fleet file.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
-    /// Which of the file's gateways. Default: the host name.
+    /// The gateway of the file to use [default: the host name].
     #[arg(long, value_name = "NAME", env = fleet::GATEWAY)]
     gateway: Option<String>,
 }

@@ -40,18 +40,18 @@ const EXAMPLES: &str = "Examples:
   modemfleet scan --watch
   modemfleet scan --json | jq -r '.devices[] | select(.claim == \"unclaimed\") | .imei'
 
-Ports are those of the running agent's machine; where no agent runs, and no --url names one, those of this one, which
-are opened to ask (with the rights of this user). Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
-3 no agent runs at --url.";
+The running agent reports the ports of its machine. If no agent runs and no --url names one, this \
+command opens the ports of this machine, with the rights of this user.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent runs at --url.";
 
 /// Shows every USB modem, its ports, whose it is, and who else has a port.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Print JSON; with `--watch` one line for each event.
+    /// Print JSON; with `--watch`, one line for each event.
     #[arg(long)]
     pub json: bool,
-    /// Go on until Ctrl-C, and show what comes, goes and changes.
+    /// Keep running until Ctrl-C, and print each change.
     #[arg(long)]
     pub watch: bool,
     /// Which models there are, where no agent runs.

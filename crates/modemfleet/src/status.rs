@@ -35,11 +35,11 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent runs.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Print what the API says, as JSON; with `--watch` one line for each change.
+    /// Print the API's answer as JSON; with `--watch`, one line for each change.
     #[arg(long)]
     pub json: bool,
-    /// Look again each second, until Ctrl-C. A terminal shows one table in place; elsewhere there is
-    /// a table for each change.
+    /// Refresh each second, until Ctrl-C. On a terminal the table is updated in place; elsewhere a
+    /// table is printed for each change.
     #[arg(long)]
     pub watch: bool,
     /// Where the agent is.

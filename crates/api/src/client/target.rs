@@ -20,16 +20,16 @@ const USUAL_SOCKET: &str = "/run/modemfleet/api.sock";
 
 /// Where the running agent is.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Where the agent is")]
+#[command(next_help_heading = "Address of the agent")]
 pub struct Target {
-    /// The agent's fleet file, which says where it listens and where its token lies [default:
-    /// /etc/modemfleet/fleet.yaml where it exists].
+    /// The agent's fleet file, which has its address and the place of its token [default:
+    /// /etc/modemfleet/fleet.yaml if it exists].
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub config: Option<PathBuf>,
-    /// The agent's address [default: http://127.0.0.1:9810 where there is no fleet file].
+    /// The agent's address [default: http://127.0.0.1:9810 if there is no fleet file].
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// A file with the token that the agent asks for.
+    /// A file with the agent's token.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// The address in `url` is a guess of this program.

@@ -26,8 +26,9 @@ const EXAMPLES: &str = "Examples:
   modemfleet profiles explain --usb 1e0e:9011
   modemfleet profiles explain --model SIMCOM_SIM7600G-H
 
-The USB id picks the port, AT+CGMM the entry: the longest beginning wins. A TTY is opened and asked.
-Exit codes: 0 an entry fits, 1 none does, or the modem did not tell, 2 wrong usage or models.";
+The USB id selects the port. The answer to AT+CGMM selects the entry: the one with the longest \
+matching beginning wins. A TTY is opened to ask for both.
+Exit codes: 0 an entry matches, 1 no entry matches, or the modem gave no answer, 2 wrong usage or models.";
 
 /// Where a layout is from that no profile speaks to.
 const WITHOUT_PROFILE: &str = "built in, without a profile";
@@ -36,13 +37,13 @@ const WITHOUT_PROFILE: &str = "built in, without a profile";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The modem's AT port, which is opened to ask.
+    /// The modem's AT port, which is opened to ask for its identity.
     #[arg(value_name = "TTY", required_unless_present_any = ["usb", "model"], conflicts_with_all = ["usb", "model"])]
     tty: Option<PathBuf>,
-    /// The device's id as `lsusb` shows it.
+    /// The device's id, as `lsusb` prints it.
     #[arg(long, value_name = "VID:PID")]
     usb: Option<String>,
-    /// What the modem answers to AT+CGMM.
+    /// The modem's answer to AT+CGMM.
     #[arg(long, value_name = "STR")]
     model: Option<String>,
     /// Print one JSON object.
