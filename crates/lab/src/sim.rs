@@ -93,7 +93,7 @@ pub struct Args {
 enum Lack {
     /// A SIM card in the holder.
     Sim,
-    /// An address from the network, as with a wrong access point or a card without data.
+    /// An address from the network, as if the access point were wrong or the card had no data.
     Address,
     /// The time from the network.
     Clock,

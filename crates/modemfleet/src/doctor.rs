@@ -371,7 +371,7 @@ mod tests {
     fn what_to_do_stands_below_what_was_found() {
         let findings = vec![
             Finding::ok("clock", "right"),
-            Finding::fail("sim", "there is none\u{1b}[2J", "put one in").of("north"),
+            Finding::fail("sim", "there is none\u{1b}[2J", "insert one").of("north"),
         ];
         let report = Report { by_agent: true, findings };
         assert_eq!(
@@ -379,7 +379,7 @@ mod tests {
             "      OF       CHECK  FOUND
 ok    gateway  clock  right
 fail  north    sim    there is none\u{fffd}[2J
-      try: put one in
+      try: insert one
 
 1 ok, 0 to look at, 1 failed
 "

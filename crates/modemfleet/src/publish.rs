@@ -41,8 +41,8 @@ const EXAMPLES: &str = "Examples:
 
 The id is printed once the message is on the agent's disk. From then on the agent delivers it, also \
 if `--wait` ends without an acknowledgement.
-Exit codes: 0 accepted (with `--wait`: acknowledged), 1 refused (with `--wait`: also not acknowledged \
-in time, dead letter or dropped), 2 wrong usage or configuration, 3 no agent runs.";
+Exit codes: 0 accepted (with `--wait`: acknowledged), 1 refused (with `--wait`: or not acknowledged \
+in time, made a dead letter, or dropped), 2 wrong usage or configuration, 3 no agent runs.";
 
 /// Hands messages to the running agent.
 #[derive(Debug, clap::Args)]

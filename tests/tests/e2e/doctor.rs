@@ -70,14 +70,14 @@ fn modems() -> Vec<Case> {
     vec![
         Case {
             sim: None,
-            ..Case::new("gone", &[], ("port", FAIL), "is not there", "cable, supply")
+            ..Case::new("gone", &[], ("port", FAIL), "is not there", "cable, power supply")
         },
-        Case::new("no-sim", &["--without", "sim"], ("sim", FAIL), "there is none", "put one in"),
+        Case::new("no-sim", &["--without", "sim"], ("sim", FAIL), "there is none", "insert one"),
         Case::new(
             "pin",
             &pin("2"),
             ("sim", FAIL),
-            "wants its PIN, with 2 tries left, and the fleet file has none",
+            "needs its PIN, with 2 tries left; the fleet file has none",
             "`pin: { file: … }`",
         ),
         Case::new("puk", &pin("0"), ("sim", FAIL), "wants its PUK, with 10 tries left", "operator"),
@@ -92,7 +92,7 @@ fn modems() -> Vec<Case> {
             "searching",
             &["--registration", "searching"],
             ("network", FAIL),
-            "looks for a network",
+            "searching for a network",
             "antenna",
         ),
         Case::new(
@@ -328,7 +328,7 @@ fn each_fault_is_found_with_its_cure_by_the_agent_and_without_one() {
     is_well(&site, false);
     let untried = findings(&doctor(&site, &["wrong-pin", "--json"]));
     let untried = find(&untried, "wrong-pin", "sim")["message"].as_str().unwrap().to_owned();
-    assert_eq!(untried, "wants its PIN, with 3 tries left, which the fleet file gives");
+    assert_eq!(untried, "needs its PIN, with 3 tries left; the fleet file has it");
 
     // It takes no file whose secrets cannot be read; what happens to them later is another matter.
     let good = [("garbage.pem", Authority::new().pem), ("none", "0".repeat(32))];
@@ -384,7 +384,7 @@ fn faults_of_the_file_the_disk_and_the_service_are_found() {
     is_at_gateway(&found, "reach", "warn", "127.0.0.1:1: Connection refused", "firewall");
     is_found(&found, "north", &modems()[0]);
     let text = String::from_utf8(doctor(&site, &[]).stdout).unwrap();
-    assert!(text.contains("\n      try: look at cable, supply"), "{text}");
+    assert!(text.contains("\n      try: look at cable, power supply"), "{text}");
     assert!(text.trim_end().ends_with(" failed"), "{text}");
 
     // A file where the queue's folder should be.
