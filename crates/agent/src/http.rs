@@ -114,7 +114,7 @@ pub fn router(app: App) -> Router {
             ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "this path takes another method",
+                "this path needs another method",
             )
         })
         // Read one byte more than a payload may have, so that too large a one gets our own answer.
@@ -218,7 +218,7 @@ async fn healthz(State(app): State<Arc<App>>) -> Response {
 /// The reason why the inbox cannot store what comes down, if it cannot.
 fn unstored(app: &App) -> Option<String> {
     let failing = app.downlink.inbox()?.stat().failing?;
-    Some(format!("what comes down cannot be stored: {}", failing.words()))
+    Some(format!("received messages cannot be stored: {}", failing.words()))
 }
 
 fn unhealthy(word: &'static str, message: &str) -> Response {
@@ -235,14 +235,14 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
     let lanes: Vec<(&str, Waiting)> =
         now.waiting.iter().map(|(lane, waiting)| (lane.as_str(), *waiting.borrow())).collect();
     if let Some(age) = too_old(lanes.iter().filter_map(|(_, waiting)| waiting.oldest).min()) {
-        let words = "s ago a message was handed in that a connected session has not delivered yet";
+        let words = "s ago a message was published that a connected session has not delivered yet";
         reasons.push(format!("{age} {words}"));
     }
     for (lane, waiting) in lanes {
         if let Some(age) = too_old(waiting.unfit) {
-            let words = "that only a path can take that is not there now";
+            let words = "that only an unavailable path can carry";
             reasons
-                .push(format!("{age} s ago a message was handed in to the lane {lane:?} {words}"));
+                .push(format!("{age} s ago a message was published to the lane {lane:?} {words}"));
         }
     }
     reasons.extend(unstored(&app));

@@ -126,7 +126,7 @@ fn lines(format: Format) -> Result<Box<dyn Layer<Named> + Send + Sync>, String> 
         }
         Format::Journald => {
             let journal = tracing_journald::layer()
-                .map_err(|error| format!("no journal to write to: {error}"))?;
+                .map_err(|error| format!("cannot write to the journal: {error}"))?;
             // Fields as they are called in the code: MODEM_NAME, SESSION, CODE.
             Journal(journal.with_field_prefix(None)).boxed()
         }

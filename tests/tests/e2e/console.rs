@@ -119,7 +119,7 @@ fn what_may_harm_is_refused_here_and_there() {
     let sent = at(&lab, &["m0", "--dangerous", "AT+CMQTTDISC=0,60"]);
     assert!(sent.status.success(), "{}", err(&sent));
     assert!(out(&sent).contains("+CMQTTDISC: 0,0"), "{}", out(&sent));
-    assert!(agent.log().contains("sent by hand"));
+    assert!(agent.log().contains("command sent from the console"));
     for (body, status, word) in [
         (json!({ "modem": "m0", "line": "CSQ" }), 400, "command"),
         (json!({ "modem": "m0", "line": "AT+CSQ", "dangerous": true }), 403, "needs_token"),
@@ -204,10 +204,10 @@ fn a_caller_that_goes_away_wedges_nothing() {
     .iter()
     .enumerate()
     {
-        let before = agent.log().matches("sent by hand").count();
+        let before = agent.log().matches("command sent from the console").count();
         let mut console = Process::start("console", &mut command(&lab, args));
         until("the command", || {
-            (agent.log().matches("sent by hand").count() > before).then_some(())
+            (agent.log().matches("command sent from the console").count() > before).then_some(())
         });
         console.kill();
         agent.publish("topic=right&qos=1", round.to_string().as_bytes());

@@ -144,7 +144,7 @@ fn sessions(site: &Site) -> Vec<Case> {
     vec![
         case("expired", ("tls", "fail"), "expired on 2021-01-01", "renew it")
             .session(tls(format!("ca: {expired}"))),
-        case("no-pair", ("tls", "fail"), "is not the private key", "have to be a pair")
+        case("no-pair", ("tls", "fail"), "is not the private key", "must be a pair")
             .session(tls(format!("ca: {ca}, cert: {cert}, key: {{ file: {key} }}"))),
         case("insecure", ("tls", "warn"), "certificate is not checked", "ca: FILE")
             .session(tls("insecure: true".to_owned())),

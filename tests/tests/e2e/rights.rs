@@ -101,7 +101,7 @@ fn a_folder_that_others_may_write_is_warned_of() {
         let said = run(Command::new(modemfleet()).args(words).arg(&file), b"");
         String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned()
     };
-    let wanted = format!("other users may write to {} (mode 0777)", folder.display());
+    let wanted = format!("other users can write to {} (mode 0777)", folder.display());
     assert!(!told(&["check"]).contains("other users"));
     give(&folder, 0o777);
     assert!(told(&["check"]).contains(&wanted));

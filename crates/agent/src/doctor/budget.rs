@@ -41,8 +41,8 @@ mod tests {
             (at(Stage::Normal, Some(1)), Level::Ok, "far from"),
             (at(Stage::Normal, None), Level::Ok, "are not known yet"),
             (at(Stage::Warned, Some(800)), Level::Warn, "nearly used up: 800 B of 1.0 kB"),
-            (at(Stage::Shedding, Some(900)), Level::Fail, "low priorities wait"),
-            (at(Stage::Stopped, Some(1_000)), Level::Fail, "its messages wait"),
+            (at(Stage::Shedding, Some(900)), Level::Fail, "messages of low priority wait"),
+            (at(Stage::Stopped, Some(1_000)), Level::Fail, "used up, messages wait"),
         ] {
             let found = finding(&standing);
             assert_eq!(found.level, level, "{found:?}");

@@ -73,7 +73,7 @@ pub(super) async fn confirm(
             Ok(false) => Err(refused(ReadError::UnknownReader)),
             Err(error) => Err(refused(error.into())),
         },
-        _ => Err(ApiError::bad("parameter", "say through=CURSOR, or forget=true")),
+        _ => Err(ApiError::bad("parameter", "give through=CURSOR or forget=true")),
     }
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn readers(State(app): State<Arc<App>>) -> Result<Json<Readers>
 
 fn inbox_of(app: &App) -> Result<&Inbox, ApiError> {
     app.downlink.inbox().ok_or_else(|| {
-        let words = "the fleet file has no `inbox`: what comes down is not kept";
+        let words = "the fleet file has no `inbox`: received messages are not kept";
         ApiError::new(StatusCode::NOT_FOUND, "no_inbox", words)
     })
 }

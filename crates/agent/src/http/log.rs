@@ -49,11 +49,11 @@ pub(super) async fn change(
     }
     if let Some(filter) = &change.filter {
         app.log.set_filter(filter).map_err(|words| bad("filter", words))?;
-        tracing::info!(filter, "logging by another filter");
+        tracing::info!(filter, "log filter changed");
     }
     if let Some(modem) = &change.trace {
         app.log.traced().set(modem, time);
-        tracing::info!(modem, seconds = time.as_secs(), "logging the AT dialogue");
+        tracing::info!(modem, seconds = time.as_secs(), "trace of the AT dialogue started");
     }
     if let Some(modem) = &change.untrace {
         app.log.traced().set(modem, Duration::ZERO);

@@ -36,7 +36,7 @@ use crate::messages::hand_in::Refusal;
 use crate::metrics::labels::ConsumerKind;
 
 /// Why a client is given up that says nothing.
-const SILENT: &str = "nothing came within 1.5 times the keep-alive";
+const SILENT: &str = "no packet arrived within 1.5 times the keep-alive";
 
 /// What ends a wait.
 enum Woken {
@@ -317,14 +317,14 @@ impl<S: Link> Connection<S> {
             }
             Incoming::Connect(_) => Err(fault(Reason::ProtocolError, "a second CONNECT")),
             Incoming::Unexpected => {
-                Err(fault(Reason::ProtocolError, "a packet that only a server sends"))
+                Err(fault(Reason::ProtocolError, "a packet that only a server may send"))
             }
         }
     }
 
     fn published(&mut self, id: Option<Id>, alias: bool, message: Message) -> Result<(), End> {
         if alias {
-            return Err(fault(Reason::TopicAliasInvalid, "a topic alias, where 0 are allowed"));
+            return Err(fault(Reason::TopicAliasInvalid, "a topic alias, but none is allowed"));
         }
         if message.topic.is_empty() || message.topic.contains(['+', '#']) {
             return Err(fault(Reason::TopicNameInvalid, "an empty topic, or one with wildcards"));
@@ -446,7 +446,7 @@ impl<S: Link> Connection<S> {
             true => Ok(()),
             false => Err(fault(
                 Reason::PacketTooLarge,
-                "the client takes no packet as large as the answer",
+                "the answer is larger than the client's maximum packet size",
             )),
         }
     }

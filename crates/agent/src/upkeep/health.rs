@@ -35,7 +35,7 @@ pub struct Degraded {
 fn words(why: Failing) -> &'static str {
     match why {
         Failing::DiskFull => "its disk is full",
-        Failing::ReadOnly => "its file system can only be read",
+        Failing::ReadOnly => "its file system is read-only",
         Failing::Io => "its disk fails",
         Failing::Removed => "its folder was removed or replaced",
         Failing::Other => "see the log",

@@ -123,7 +123,7 @@ fn faults_of_cards() -> Vec<Fault> {
             with(|e| e.card = lock("+CPIN: SIM PUK")),
             "sim",
             Level::Fail,
-            "wants its PUK",
+            "needs its PUK",
             "operator",
         ),
         (
@@ -269,10 +269,10 @@ fn another_modem_than_the_file_means_is_told() {
     for (matching, message) in [
         (
             "imei: \"861234567000000\"",
-            "wants imei 861234567000000, and the modem there has 8612345",
+            "names imei 861234567000000, but the modem there has 8612345",
         ),
-        ("iccid: \"89860012345678901234\"", "wants iccid"),
-        ("model: sim8200", "wants model sim8200, but the modem there has SIMCOM_SIM7600G-H"),
+        ("iccid: \"89860012345678901234\"", "names iccid"),
+        ("model: sim8200", "names model sim8200, but the modem there has SIMCOM_SIM7600G-H"),
     ] {
         let text = format!("gateway: gw\nmodems: {{ north: {{ match: {{ {matching} }} }} }}");
         let context = FileContext { secrets: Secrets::Skip, ..FileContext::default() };
@@ -324,7 +324,7 @@ fn a_clock_matters_where_certificates_are_judged_by_it() {
     assert!(quiet.iter().all(|finding| finding.level == Level::Ok), "{quiet:?}");
     let warned = fault(&seen(unset()), &secured());
     assert_eq!((warned.check.as_str(), warned.level), ("clock", Level::Warn));
-    assert!(fault(&seen(off), &secured()).message.contains("5 days off"));
+    assert!(fault(&seen(off), &secured()).message.contains("5 days from"));
     let both = Seen { may_set_clock: false, ..seen(unset()) };
     assert_eq!(fault(&both, &secured()).level, Level::Fail);
 }

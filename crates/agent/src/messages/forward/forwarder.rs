@@ -237,7 +237,7 @@ impl Forwarder {
     fn begin_end(&mut self, order: Order) {
         if let Some((lease, End::Aside { reason, words })) = self.ledger.end(order) {
             self.metrics.set_aside(reason);
-            tracing::error!(id = %lease.id, topic = lease.topic, "message set aside, see `modemfleet queue inspect`: {words}");
+            tracing::error!(id = %lease.id, topic = lease.topic, "a message became a dead letter, see `modemfleet queue inspect`: {words}");
         }
         self.commit(order);
     }

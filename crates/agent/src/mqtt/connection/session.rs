@@ -89,7 +89,7 @@ impl<S: Link> Connection<S> {
     pub(super) fn set_expiry(&mut self, expiry: Option<Duration>) -> Result<(), End> {
         let Some(expiry) = expiry else { return Ok(()) };
         if self.is_brief && !expiry.is_zero() {
-            return Err(fault(Reason::ProtocolError, "a session is to last that was to end"));
+            return Err(fault(Reason::ProtocolError, "a session was made persistent that would have ended"));
         }
         if let Some(kept) = &mut self.kept {
             kept.set_expiry(expiry);
@@ -134,7 +134,7 @@ impl<S: Link> Connection<S> {
     fn not_kept(&self, reason: ConnectReason) -> End {
         tracing::warn!(
             address = %self.address,
-            "the session, or the client id, that a local MQTT client asks for cannot be had: {reason:?}"
+            "a local MQTT client cannot have its session or client id: {reason:?}"
         );
         End::Refused(reason)
     }

@@ -185,7 +185,7 @@ impl Forwarder {
                 let id = self.ledger.lease(order).map(|lease| lease.id.to_string());
                 tracing::error!(
                     id,
-                    "could not record what became of a message; trying again: {}",
+                    "could not record the outcome of a message; trying again: {}",
                     Chain(&error)
                 );
                 self.ledger.not_committed(order);
