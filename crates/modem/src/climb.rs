@@ -68,7 +68,7 @@ pub(crate) fn advice(core: &Core, cause: Cause, commands: bool) -> Advice {
         match step {
             Step::Skip(action) => core.observer.recovery(action, RecoveryOutcome::Skipped),
             Step::NotCured(action) => {
-                tracing::warn!(action = action.as_str(), "that did not bring the modem back");
+                tracing::warn!(action = action.as_str(), "this action did not bring the modem back");
                 core.observer.recovery(action, RecoveryOutcome::Failed);
                 core.end_turn();
             }
@@ -100,7 +100,7 @@ fn takes_turn(core: &Core, action: Action) -> bool {
     if has {
         *core.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
     } else {
-        tracing::info!(action = action.as_str(), "put off: another modem is being reset");
+        tracing::info!(action = action.as_str(), "delayed: another modem is being reset");
         core.ladder().postpone();
     }
     has
@@ -172,7 +172,7 @@ async fn reset(core: &Core, at: &At, profile: &dyn Profile) -> Result<Result<(),
         return Ok(Err(error));
     }
     core.pause(core.config.recovery.boot).await?;
-    tracing::warn!("the modem took its reset and did not boot");
+    tracing::warn!("the modem accepted its reset but did not boot");
     Ok(Ok(()))
 }
 
@@ -191,7 +191,7 @@ pub(crate) async fn beyond(core: &Core, action: Action, tty: &Path) -> Result<Be
         match (action, &policy.power_script) {
             (Action::Power, Some(script)) => means.power(script).await,
             (Action::UsbReset, _) => means.usb_reset(tty).await,
-            _ => Err(PrivilegedError::Unavailable { reason: "there is no script".to_owned() }),
+            _ => Err(PrivilegedError::Unavailable { reason: "the fleet file has no script".to_owned() }),
         }
     };
     // What was asked for may still be done after a stop: nobody is left whom that concerns.
@@ -205,7 +205,7 @@ pub(crate) async fn beyond(core: &Core, action: Action, tty: &Path) -> Result<Be
             return Ok(Beyond::Done);
         }
         Err(PrivilegedError::Busy { reason }) => {
-            tracing::warn!(action = action.as_str(), "not done: {reason}");
+            tracing::warn!(action = action.as_str(), "skipped: {reason}");
             core.ladder().postpone();
             core.end_turn();
             return Ok(Beyond::Later);
@@ -238,7 +238,7 @@ pub(crate) async fn held(tty: &Path) -> Option<Busy> {
 
 /// Does not do what was due, since another program has the device.
 pub(crate) fn refuse(core: &Core, action: Action, busy: &Busy) {
-    tracing::warn!(action = action.as_str(), "not done: {busy}");
+    tracing::warn!(action = action.as_str(), "skipped: {busy}");
     core.ladder().postpone();
 }
 

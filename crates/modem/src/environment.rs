@@ -33,7 +33,7 @@ pub struct Environment {
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegedError {
     /// It is not to be had here, and nothing was done.
-    #[error("not to be had: {reason}")]
+    #[error("not available: {reason}")]
     Unavailable {
         /// Why, in words.
         reason: String,
@@ -45,7 +45,7 @@ pub enum PrivilegedError {
         reason: String,
     },
     /// It was tried and went wrong.
-    #[error("went wrong: {reason}")]
+    #[error("failed: {reason}")]
     Failed {
         /// How, in words.
         reason: String,
@@ -69,10 +69,10 @@ pub struct Unprivileged;
 #[async_trait]
 impl Privileged for Unprivileged {
     async fn usb_reset(&self, _: &Path) -> Result<(), PrivilegedError> {
-        Err(PrivilegedError::Unavailable { reason: "nothing here may reset devices".to_owned() })
+        Err(PrivilegedError::Unavailable { reason: "this program may not reset devices".to_owned() })
     }
 
     async fn power(&self, _: &str) -> Result<(), PrivilegedError> {
-        Err(PrivilegedError::Unavailable { reason: "nothing here may run scripts".to_owned() })
+        Err(PrivilegedError::Unavailable { reason: "this program may not run scripts".to_owned() })
     }
 }

@@ -48,7 +48,7 @@ impl fmt::Display for Busy {
             Some(holder) => write!(f, "{tty} is in use by {holder}"),
             None => write!(
                 f,
-                "{tty} is in use by another process (as root, `fuser -v {tty}` says which)"
+                "{tty} is in use by another process (as root, `fuser -v {tty}` names it)"
             ),
         }
     }

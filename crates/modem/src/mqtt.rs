@@ -112,7 +112,7 @@ pub enum MqttError {
         advice: &'static str,
     },
     /// A stack that has no codes refused.
-    #[error("the modem refused {operation} (it tells no code): {advice}")]
+    #[error("the modem refused {operation} (it gives no code): {advice}")]
     Uncoded {
         /// The command's name without `AT+`.
         operation: &'static str,
@@ -121,7 +121,7 @@ pub enum MqttError {
     },
     /// A stack that has no codes refused so late that it may have been its own time-out.
     #[error(
-        "the modem gave {operation} up (it tells no code): the broker gave no answer in time, or the connection went"
+        "the modem gave {operation} up (it gives no code): the broker gave no answer in time, or the connection was lost"
     )]
     Unanswered {
         /// The command's name without `AT+`.
@@ -129,7 +129,7 @@ pub enum MqttError {
     },
     /// The firmware takes shorter client ids only.
     #[error(
-        "the client id has {length} bytes and this firmware takes at most {limit}; update the firmware or choose a shorter id"
+        "the client id has {length} bytes, but this firmware takes at most {limit}; update the firmware or choose a shorter id"
     )]
     ClientIdTooLong {
         /// Bytes of the client id.
@@ -138,7 +138,7 @@ pub enum MqttError {
         limit: usize,
     },
     /// The modem's command has no room for a value of this length.
-    #[error("{what} has {length} bytes, and this modem takes {least} to {most}")]
+    #[error("{what} has {length} bytes, but this modem takes {least} to {most}")]
     OutOfRange {
         /// Which value.
         what: &'static str,
@@ -150,7 +150,7 @@ pub enum MqttError {
         most: usize,
     },
     /// The modem's command has no form for a value.
-    #[error("{what} cannot be told to this modem: {reason}")]
+    #[error("{what} cannot be sent to this modem: {reason}")]
     Inexpressible {
         /// Which value.
         what: &'static str,
@@ -160,7 +160,7 @@ pub enum MqttError {
     /// The firmware answers before the broker has acknowledged, and cannot be told to wait: nobody would know
     /// whether a message arrived.
     #[error(
-        "the modem refused {operation}, without which it does not tell when the broker has a message; if that stays so its firmware needs an update"
+        "the modem refused {operation}, without which it does not report the broker's acknowledgements; if this lasts, its firmware needs an update"
     )]
     NoReceipts {
         /// The command's name without `AT+`.
@@ -168,7 +168,7 @@ pub enum MqttError {
     },
     /// The modem takes shorter files only.
     #[error(
-        "the file for {option} has {length} bytes, and the modem takes at most {limit}; leave out what is not needed"
+        "the file for {option} has {length} bytes, but the modem takes at most {limit}; remove certificates that are not needed"
     )]
     FileTooLong {
         /// What it is for, in the words of the modem's setting.
@@ -179,7 +179,7 @@ pub enum MqttError {
         limit: usize,
     },
     /// A file came to the modem otherwise than it was sent.
-    #[error("the file for {option} did not come to the modem whole")]
+    #[error("the file for {option} arrived incomplete in the modem")]
     FileTorn {
         /// What it is for, in the words of the modem's setting.
         option: &'static str,
@@ -197,13 +197,13 @@ pub enum MqttError {
     NoTls,
     /// The modem is to sign in at Alibaba Cloud by itself, and its dialect or its firmware cannot do it.
     #[error(
-        "this modem cannot sign in at Alibaba Cloud by itself; leave `aliauth` out, and the agent signs"
+        "this modem cannot sign in at Alibaba Cloud by itself; remove `aliauth`, and the agent signs"
     )]
     NoAliauth,
     /// The modem did not take what it is to sign in with, and gave no code. A firmware that cannot sign in
     /// answers so, and one that is busy too.
     #[error(
-        "the modem refused {operation} and gave no code; if that stays so its firmware cannot sign in at Alibaba Cloud by itself: leave `aliauth` out, and the agent signs"
+        "the modem refused {operation} and gave no code; if this lasts, its firmware cannot sign in at Alibaba Cloud by itself: remove `aliauth`, and the agent signs"
     )]
     AliauthRefused {
         /// The command's name without `AT+`.
@@ -219,7 +219,7 @@ pub enum MqttError {
         source: at::InvalidLine,
     },
     /// The exchange itself went wrong: no answer in time, or the port closed.
-    #[error("{operation} did not come to its end")]
+    #[error("{operation} did not end")]
     Exchange {
         /// The command's name without `AT+`.
         operation: &'static str,

@@ -27,7 +27,7 @@ pub enum ProbeError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The port went while it was asked.
-    #[error("{} went away while it was asked who is there", path.display())]
+    #[error("{} went away while its identity was read", path.display())]
     Gone {
         /// The tty.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum ProbeError {
         protocol: Protocol,
     },
     /// It answers, and not with who it is.
-    #[error("{} does not say who it is: {reason}", path.display())]
+    #[error("{} does not identify itself: {reason}", path.display())]
     Unknown {
         /// The tty.
         path: PathBuf,

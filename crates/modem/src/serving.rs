@@ -44,7 +44,7 @@ pub(crate) async fn serve_sessions(
     // A session that works knows better than what the modem says of itself.
     let no_network = async {
         while service_lost.changed().await.is_ok() && shared.heard.is_sound() {
-            tracing::warn!("{NO_NETWORK}, it says; but a session works");
+            tracing::warn!("the modem reports: {NO_NETWORK}; but a session works");
         }
     };
     let no_registration = async {

@@ -80,7 +80,7 @@ fn modems() -> Vec<Case> {
             "needs its PIN, with 2 tries left; the fleet file has none",
             "`pin: { file: … }`",
         ),
-        Case::new("puk", &pin("0"), ("sim", FAIL), "wants its PUK, with 10 tries left", "operator"),
+        Case::new("puk", &pin("0"), ("sim", FAIL), "needs its PUK, with 10 tries left", "operator"),
         Case::new(
             "denied",
             &["--registration", "denied"],
@@ -99,7 +99,7 @@ fn modems() -> Vec<Case> {
             "roaming",
             &["--registration", "roaming"],
             ("network", FAIL),
-            "`roaming: deny` forbids",
+            "the fleet file has `roaming: deny`",
             "`roaming: allow`",
         ),
         Case::new("weak", &["--rsrp", "-118"], ("signal", "warn"), "RSRP -118 dBm", "antenna"),
@@ -110,11 +110,11 @@ fn modems() -> Vec<Case> {
             "the network gave no address",
             "compare `apn`",
         ),
-        Case::new("other-model", &[], ("modem", FAIL), "wants model sim8200", "correct `match`")
+        Case::new("other-model", &[], ("modem", FAIL), "names model sim8200", "correct `match`")
             .with("model: sim8200")
             .only(When::WithoutAgent),
         // An agent that finds another modem does not stay at it.
-        Case::new("other-imei", &[], ("modem", FAIL), "wants imei 861", "")
+        Case::new("other-imei", &[], ("modem", FAIL), "names imei 861", "")
             .with("imei: \"861234567000000\""),
         Case::new("closed", &[], ("session", FAIL), "code 3", "the APN and DNS")
             .session("broker: closed".to_owned())
@@ -384,7 +384,7 @@ fn faults_of_the_file_the_disk_and_the_service_are_found() {
     is_at_gateway(&found, "reach", "warn", "127.0.0.1:1: Connection refused", "firewall");
     is_found(&found, "north", &modems()[0]);
     let text = String::from_utf8(doctor(&site, &[]).stdout).unwrap();
-    assert!(text.contains("\n      try: look at cable, power supply"), "{text}");
+    assert!(text.contains("\n      try: check cable, power supply"), "{text}");
     assert!(text.trim_end().ends_with(" failed"), "{text}");
 
     // A file where the queue's folder should be.

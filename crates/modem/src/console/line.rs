@@ -33,13 +33,13 @@ pub enum Unreadable {
     #[error("does not begin with AT")]
     NotAt,
     /// Letters that modems replace each in their own way, or a control byte.
-    #[error("holds a byte beyond printable ASCII")]
+    #[error("has a byte beyond printable ASCII")]
     NotAscii,
     /// A quotation mark is missing, something follows one, or a backslash stands between them.
-    #[error("holds quotation marks that do not pair for every reader")]
+    #[error("has quotation marks that do not pair in every reading")]
     Quotes,
     /// A command has no form that is known.
-    #[error("holds a command in none of the forms of V.250")]
+    #[error("has a command in none of the forms of V.250")]
     Form,
 }
 

@@ -117,7 +117,7 @@ impl CommandRule {
     /// What the modem only says by itself, and those who wait for it must hear: no command has this name,
     /// and no answer.
     pub const fn unasked(name: &'static str) -> Self {
-        let why = "is what the modem says by itself, and no command";
+        let why = "is an unsolicited line of the modem and not a command";
         Self { is_unasked: true, ..Self::harms(name, why).in_every_form() }
     }
 

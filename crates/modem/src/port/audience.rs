@@ -97,7 +97,7 @@ impl Audience {
             // What was said still fits: the modem is only asked to make sure.
             Cause::Doubt | Cause::Booted | Cause::ResultTimeout => {
                 self.observer.precaution();
-                tracing::debug!(?cause, "the modem is asked whether it is in step");
+                tracing::debug!(?cause, "checking whether the modem is in step");
             }
             _ => {
                 self.observer.desync();

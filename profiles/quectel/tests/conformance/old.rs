@@ -73,7 +73,7 @@ async fn without_pubex_a_message_goes_by_pub_and_one_that_would_end_its_data_is_
         let refused = bench.publish(FIRST, "t", [b'a', byte], Qos::AtLeastOnce).await.unwrap_err();
         assert!(
             refused.to_string().starts_with(
-                "the payload cannot be told to this modem: this firmware has no QMTPUBEX"
+                "the payload cannot be sent to this modem: this firmware has no QMTPUBEX"
             ),
             "{refused}"
         );

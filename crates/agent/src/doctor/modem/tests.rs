@@ -196,7 +196,7 @@ fn faults_of_networks() -> Vec<Fault> {
             with(|e| e.registration = registration("+CEREG: 0,5")),
             "network",
             Level::Fail,
-            "`roaming: deny` forbids",
+            "the fleet file has `roaming: deny`",
             "roaming: allow",
         ),
         (
