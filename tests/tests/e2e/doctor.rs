@@ -72,7 +72,7 @@ fn modems() -> Vec<Case> {
             sim: None,
             ..Case::new("gone", &[], ("port", FAIL), "is not there", "cable, power supply")
         },
-        Case::new("no-sim", &["--without", "sim"], ("sim", FAIL), "there is none", "insert one"),
+        Case::new("no-sim", &["--without", "sim"], ("sim", FAIL), "no SIM is inserted", "insert one"),
         Case::new(
             "pin",
             &pin("2"),
@@ -152,7 +152,7 @@ fn sessions(site: &Site) -> Vec<Case> {
             "no-cert",
             ("credentials", "fail"),
             "holds no certificate in PEM",
-            "garbage.pem right",
+            "garbage.pem; it is read again",
         )
         .session(tls(format!("ca: {garbage}"))),
         case("no-secret", ("credentials", "fail"), "there is no such file", "at each connect")

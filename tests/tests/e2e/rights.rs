@@ -113,7 +113,7 @@ fn a_folder_that_others_may_write_is_warned_of() {
     assert!(doctor.contains(&format!("list {} (mode 0755)", folder.display())), "{doctor}");
     give(&lab.site.dir().join("queue/queue.db"), 0o640);
     let doctor = told(&["doctor", "--config"]);
-    let open = format!("other users have access to {}/queue/queue.db:", lab.site.dir().display());
+    let open = format!("other users have access to {}/queue/queue.db", lab.site.dir().display());
     assert!(doctor.contains(&open) && !doctor.contains(&wanted), "{doctor}");
     drop(agent);
 }

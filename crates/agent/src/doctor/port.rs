@@ -151,7 +151,7 @@ mod tests {
             (with(Node { is_device: false, ..node.clone() }), "is not a device", "AT port"),
             (
                 with(Node { may_open: false, ..node.clone() }),
-                "belongs to root:dialout with mode 0660, and the user gw (uid 1000) may not",
+                "belongs to root:dialout with mode 0660, so the user gw (uid 1000) cannot",
                 "usermod -aG dialout gw",
             ),
             (with(Node { may_open: false, mode: 0o600, ..node }), "mode 0600", "MODE=\"0660\""),

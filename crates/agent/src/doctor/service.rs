@@ -359,7 +359,7 @@ mod tests {
             &of(Ok(Trial { median: ms(2_000), ..trial.clone() })),
             Level::Fail,
             "2000.0 ms",
-            "dying",
+            "failing",
         );
         check(
             &of(Ok(Trial { free: 1 << 20, ..trial.clone() })),
@@ -379,7 +379,7 @@ mod tests {
     fn a_disk_that_is_not_written_is_cured_by_what_ails_it() {
         for (why, message, advice) in [
             (Why::Full, "is full: words", "`df -h`"),
-            (Why::ReadOnly, "can only be read: words", "ReadWritePaths="),
+            (Why::ReadOnly, "is read-only: words", "ReadWritePaths="),
             (Why::Io, "fails: words", "copy the folder to another disk"),
             (Why::Denied, "cannot be written: words", "chown modemfleet"),
             (Why::Other, "cannot be written: words", "the agent's log"),
@@ -409,7 +409,7 @@ mod tests {
                 "is full: the agent's last commit failed",
                 "would be published again",
             ),
-            (Failing::ReadOnly, "can only be read", "dmesg"),
+            (Failing::ReadOnly, "is read-only", "dmesg"),
             (Failing::Io, "fails: the agent's", "another disk"),
             (Failing::Other, "cannot be written", "log"),
         ] {
@@ -425,7 +425,7 @@ mod tests {
         };
         assert_eq!(of(None, false, &[]), None);
         check(&of(Some(true), true, &[]).unwrap(), Level::Ok, "/run/r.sock", "");
-        check(&of(None, true, &[]).unwrap(), Level::Warn, "is not there", "systemctl enable");
+        check(&of(None, true, &[]).unwrap(), Level::Warn, "does not exist", "systemctl enable");
         check(&of(None, false, &["north"]).unwrap(), Level::Fail, "of north", "systemctl enable");
         check(&of(Some(false), true, &[]).unwrap(), Level::Fail, "cannot write", "group");
     }

@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(of(None), None, "what failed earlier is over");
         for (why, phrase) in [
             (Failing::DiskFull, "disk is full; 7 commits"),
-            (Failing::ReadOnly, "can only be read"),
+            (Failing::ReadOnly, "is read-only"),
             (Failing::Io, "disk fails"),
             (Failing::Removed, "removed or replaced"),
             (Failing::Other, "see the log"),

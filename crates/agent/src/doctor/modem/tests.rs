@@ -108,7 +108,7 @@ fn with(change: fn(&mut Exam)) -> Exam {
 
 fn faults_of_cards() -> Vec<Fault> {
     vec![
-        (with(|e| e.card = refused(10)), "sim", Level::Fail, "there is none", "insert one"),
+        (with(|e| e.card = refused(10)), "sim", Level::Fail, "no SIM is inserted", "insert one"),
         (
             with(|e| {
                 e.card = lock("+CPIN: SIM PIN");
@@ -158,7 +158,7 @@ fn faults_of_networks() -> Vec<Fault> {
             with(|e| e.registration = registration("+CEREG: 0,0")),
             "network",
             Level::Fail,
-            "not looking",
+            "not searching",
             "AT+CFUN?",
         ),
         (
