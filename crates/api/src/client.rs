@@ -86,8 +86,8 @@ impl fmt::Display for Attempts {
         let Some(address) = &self.withheld else { return Ok(()) };
         write!(
             f,
-            "; the token is not shown at {address} in its place, which another program may have taken: `--url` and \
-             `--token-file` name an address that you trust"
+            "; the token is not sent to {address} instead, since another program may listen there: give an address that \
+             you trust with `--url` and `--token-file`"
         )
     }
 }
@@ -99,7 +99,7 @@ pub enum ClientError {
     #[error("no agent runs: {0}; start one with `modemfleet run --config FILE`")]
     NotRunning(Attempts),
     /// The same, and the fleet file that should have said where one is has errors.
-    #[error("{rendered}\nno agent runs by this file: {attempts}")]
+    #[error("{rendered}\nno agent runs with this file: {attempts}")]
     Faulty {
         /// Its problems with their places.
         rendered: String,
@@ -110,7 +110,7 @@ pub enum ClientError {
     #[error("the agent cannot be reached: {0}")]
     Unreachable(Attempts),
     /// The token to show is not there.
-    #[error("{address} asks for a token, which could not be read")]
+    #[error("{address} needs a token, which could not be read")]
     Token {
         /// Where it would have been shown.
         address: Address,
@@ -119,8 +119,8 @@ pub enum ClientError {
     },
     /// A program of another user has the port.
     #[error(
-        "the token is not shown at {address}, where a program of {user} listens, which is not the agent's; stop that \
-         program, or name the address with `--url` and `--token-file` if you trust it"
+        "the token is not sent to {address}: a program of {user} listens there, which is not the agent's user; stop that \
+         program, or give the address with `--url` and `--token-file` if you trust it"
     )]
     Stranger {
         /// The address.
@@ -129,7 +129,7 @@ pub enum ClientError {
         user: String,
     },
     /// The connection ended, or something else than HTTP came, before the end of the answer.
-    #[error("{address} gave no whole answer")]
+    #[error("{address} gave no complete answer")]
     Broken {
         /// Who was asked.
         address: Address,
@@ -335,7 +335,7 @@ impl Client {
         self.link = Some(link);
         if self.faulty.take().is_some() {
             complain(&format!(
-                "the fleet file has errors (`modemfleet check` says which); {address} has another one, or the one of before"
+                "the fleet file has errors (`modemfleet check` lists them); the agent at {address} runs with another file, or with the former one"
             ));
         }
         if (200..300).contains(&status) {
@@ -485,7 +485,7 @@ impl Link {
             }
         };
         let status = response.status().as_u16();
-        let what = "more than an agent says";
+        let what = "more than an agent sends";
         let strange = || ClientError::Strange { address: self.address.clone(), status, what };
         body(response).await.map(|body| (status, body)).map_err(|error| {
             let error = error.downcast::<hyper::Error>();
@@ -525,7 +525,7 @@ fn refusal(address: Address, status: u16, body: &[u8]) -> ClientError {
     let word = |key: &str| Some(printable_lines(object.as_ref()?.get(key)?.as_str()?));
     match (word("error"), word("message")) {
         (Some(code), Some(message)) => ClientError::Refused { code, message },
-        _ => ClientError::Strange { address, status, what: "an error that is not the API's" },
+        _ => ClientError::Strange { address, status, what: "an error that is not of the API" },
     }
 }
 

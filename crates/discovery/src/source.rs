@@ -51,7 +51,7 @@ impl Events {
         let kernel =
             MonitorBuilder::new_kernel().and_then(devices).and_then(AsyncMonitorSocket::new);
         let kernel = kernel
-            .inspect_err(|error| tracing::debug!("no events from the kernel itself: {error}"))
+            .inspect_err(|error| tracing::debug!("no events from the kernel: {error}"))
             .ok();
         Ok(Self { udev: AsyncMonitorSocket::new(udev)?, kernel, told: BTreeSet::new() })
     }

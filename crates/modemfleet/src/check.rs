@@ -145,7 +145,7 @@ fn run_fleet(
             Ok(lines) => Some(lines),
             Err(error) => {
                 tell(args, styled, Some(fleet), &problems, stdout, stderr)?;
-                writeln!(stderr, "nothing to compare it with: {}", Chain(&error))?;
+                writeln!(stderr, "nothing to compare the file with: {}", Chain(&error))?;
                 return Ok(Verdict::NoDiff(error.code()));
             }
         },
@@ -214,7 +214,7 @@ fn all_gateways(
         let took = began.elapsed().as_secs();
         writeln!(
             stderr,
-            "after {took} s only {judged} of {count} gateways are judged, and no more: `--gateway NAME` judges one"
+            "stopped after {took} s: {judged} of {count} gateways are checked; `--gateway NAME` checks one"
         )?;
     }
     Ok(if good { Verdict::Good } else { Verdict::Wrong })

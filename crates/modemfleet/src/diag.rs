@@ -60,7 +60,7 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
         }
     };
     for (name, reason) in bundle.missing() {
-        complain(&format!("not in it: {name}: {reason}"));
+        complain(&format!("not in the bundle: {name}: {reason}"));
     }
     let path = args.output.clone().unwrap_or_else(|| format!("{}.tar.gz", bundle.name()).into());
     if path == Path::new("-") {
@@ -103,7 +103,7 @@ async fn collect(args: &Args, plugins: &[&Plugin]) -> Bundle {
     }
     let devices = timeout(SCAN, scan::report(&target, &args.models, plugins)).await;
     let devices = devices.unwrap_or_else(|_| {
-        Err(format!("the ports did not all answer within {} s", SCAN.as_secs()))
+        Err(format!("some ports did not answer within {} s", SCAN.as_secs()))
     });
     bundle.json("devices.json", "scan", devices);
     bundle.json("queue.json", "queue stat", queue::report(&target).await);

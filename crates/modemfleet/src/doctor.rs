@@ -67,7 +67,7 @@ enum DoctorError {
     Client(#[from] ClientError),
     #[error("{file} has no modem {name:?}{hint}")]
     NoModem { file: String, name: String, hint: String },
-    #[error("what answers at {DOCTOR} is no modemfleet agent, or one of another version")]
+    #[error("the server at {DOCTOR} is not a modemfleet agent, or has another version")]
     Strange(#[from] serde_json::Error),
     #[error("the models of this build are broken")]
     Catalog(#[from] CatalogError),
@@ -178,7 +178,7 @@ fn models(args: &Args, plugins: &[&Plugin]) -> Result<(Models, Vec<Finding>), Ca
         Err(ModelsError::BuiltIn(error)) => return Err(error),
         Err(ModelsError::Files(files)) => files.iter().flat_map(of_problems).collect(),
         Err(error @ ModelsError::Folder { .. }) => {
-            let advice = "name the right folder with --models, or make it readable";
+            let advice = "give the right folder with --models, or make it readable";
             vec![Finding::fail("config", Chain(&error).to_string(), advice)]
         }
     };
@@ -213,18 +213,18 @@ fn no_agent(error: &ClientError) -> Finding {
     match error {
         ClientError::NotRunning(_) | ClientError::Faulty { .. } => Finding::warn(
             "agent",
-            "no agent runs; the modems are asked by this process",
+            "no agent runs; this process asks the modems",
             "`systemctl start modemfleet`, or `modemfleet run --config FILE`",
         ),
         ClientError::Token { .. } => Finding::fail(
             "agent",
             words,
-            "give the right file with --token-file, or ask as a user that may read it",
+            "give the right file with --token-file, or run doctor as a user that can read it",
         ),
         _ => Finding::fail(
             "agent",
             words,
-            "an agent that hangs is started again by its watchdog, or by `systemctl restart modemfleet`; one of another version cannot be asked this",
+            "if the agent hangs, its watchdog or `systemctl restart modemfleet` restarts it; an agent of another version may not answer this request",
         ),
     }
 }
@@ -297,7 +297,7 @@ fn no_file() -> Finding {
     Finding::warn(
         "config",
         format!("there is no {DEFAULT_CONFIG}"),
-        "name the fleet file with `--config FILE`; without it no modem is known",
+        "give the fleet file with `--config FILE`; without it no modem is known",
     )
 }
 
@@ -358,7 +358,7 @@ impl Report {
         }
         let count = |level| self.findings.iter().filter(|finding| finding.level == level).count();
         let (ok, warn, fail) = (count(Level::Ok), count(Level::Warn), count(Level::Fail));
-        picture.push_str(&format!("\n{ok} ok, {warn} to look at, {fail} failed\n"));
+        picture.push_str(&format!("\n{ok} ok, {warn} warnings, {fail} failed\n"));
         picture
     }
 }

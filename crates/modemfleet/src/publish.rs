@@ -99,11 +99,11 @@ pub enum PublishError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The agent took it and threw it away.
-    #[error("dropped: the queue is full, and its policy is to drop what comes")]
+    #[error("dropped: the queue is full, and its policy is to drop new messages")]
     Dropped,
     /// Something answered that is not the agent.
     #[error(
-        "the answer names no message, so it is not the agent that answers there; nothing counts as handed in"
+        "the answer names no message, so the server is not an agent; the message does not count as published"
     )]
     Stranger,
     /// The payload could not be read.
@@ -126,10 +126,10 @@ pub enum PublishError {
         all: u64,
     },
     /// The agent knows no receipts.
-    #[error("this agent is too old for `--wait`; nothing was handed in")]
+    #[error("this agent is too old for `--wait`; nothing was published")]
     NoReceipts,
     /// A line was not handed in; those before it were.
-    #[error("stopped at line {number} ({before} handed in)", before = number.saturating_sub(1))]
+    #[error("stopped at line {number} ({before} published)", before = number.saturating_sub(1))]
     Line {
         /// Counted from 1.
         number: u64,
@@ -181,7 +181,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
     if error.is_in_doubt() {
         complain(
-            "whether the message was taken is not known; with `--key` it can be sent again safely",
+            "it is not known whether the message was accepted; with `--key` it can be sent again safely",
         );
     }
     error.code()
@@ -277,7 +277,7 @@ async fn lines(file: Option<&Path>, sender: &mut Sender<'_>) -> Result<(), Publi
         let line = checked(line).map_err(at_line)?;
         print_id(&sender.send(line, Some(number)).await.map_err(at_line)?);
     }
-    complain(&format!("{} handed in", count(number.saturating_sub(1))));
+    complain(&format!("{} published", count(number.saturating_sub(1))));
     Ok(())
 }
 
@@ -388,7 +388,7 @@ fn print_id(id: &str) {
 /// Which topics are good is the agent's to say; this one fits into a request.
 fn topic(text: &str) -> Result<String, &'static str> {
     if text.len() > MAX_REQUEST {
-        Err("it is longer than any modem takes")
+        Err("the topic is longer than any modem accepts")
     } else {
         Ok(text.to_owned())
     }
@@ -398,21 +398,21 @@ fn session(text: &str) -> Result<String, &'static str> {
     let both = text.split_once('/');
     both.filter(|(modem, session)| Name::new(modem).is_some() && Name::new(session).is_some())
         .map(|_| text.to_owned())
-        .ok_or("it is MODEM/SESSION, two names of the fleet file")
+        .ok_or("the value must be MODEM/SESSION, two names of the fleet file")
 }
 
 fn ttl(text: &str) -> Result<String, &'static str> {
     let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
-    time.map(|_| text.to_owned()).ok_or("it is a time with its unit, such as 90s or 2h")
+    time.map(|_| text.to_owned()).ok_or("the value must be a time with its unit, such as 90s or 2h")
 }
 
 fn patience(text: &str) -> Result<Duration, &'static str> {
     let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
-    time.ok_or("it is a time with its unit, such as 30s or 5m")
+    time.ok_or("the value must be a time with its unit, such as 30s or 5m")
 }
 
 fn key(text: &str) -> Result<HeaderValue, String> {
-    let wrong = || format!("it has 1 to {MAX_NAME} visible ASCII characters");
+    let wrong = || format!("the value must have 1 to {MAX_NAME} visible ASCII characters");
     let good = (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     if good { HeaderValue::from_str(text).map_err(|_fault| wrong()) } else { Err(wrong()) }
 }

@@ -198,7 +198,7 @@ async fn act(action: &Action) -> Result<ExitCode, QueueError> {
         Action::Purge { id, which, yes, json, place } => {
             let selection = which.selection(*id);
             if selection.is_everything() && !yes {
-                let words = "this would delete every message: say which, or `--yes`";
+                let words = "this would delete every message: select some, or give `--yes`";
                 return Err(QueueError::Usage(words));
             }
             change(place, Change::Purge, &selection, *json).await?;
@@ -343,14 +343,14 @@ async fn inspect(
         write!(out, "{}", table.render(false, None))?;
     }
     if more {
-        complain(&format!("there are more than {limit}; `--limit 0` lists all"));
+        complain(&format!("there are more than {limit} messages; `--limit 0` lists all"));
     }
     Ok(())
 }
 
 fn row(message: &Value) -> serde_json::Result<Vec<Cell>> {
     let message = Message::deserialize(message)?;
-    let aside = message.reason.map(|reason| format!("aside: {reason}"));
+    let aside = message.reason.map(|reason| format!("dead letter: {reason}"));
     let cells = [
         message.id,
         aside.unwrap_or_else(|| "waiting".to_owned()),
@@ -399,8 +399,8 @@ async fn change(
     };
     if selection.id.is_some() && sum.done == 0 {
         return Err(QueueError::NoMessage(match change {
-            Change::Requeue => "set aside",
-            Change::Purge => "in the queue, or it is on its way",
+            Change::Requeue => "a dead letter",
+            Change::Purge => "in the queue, or it is being delivered",
         }));
     }
     if json {
@@ -408,7 +408,7 @@ async fn change(
     }
     writeln!(io::stdout(), "{done} {} messages", sum.done)?;
     if sum.left > 0 {
-        complain(&format!("{} are on their way and were left alone", sum.left));
+        complain(&format!("{} messages are being delivered and were not touched", sum.left));
     }
     Ok(())
 }

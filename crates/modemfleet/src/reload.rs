@@ -46,7 +46,7 @@ pub(super) enum ReloadError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The agent answered something else than a plan.
-    #[error("the agent answered with no plan: is it another version?")]
+    #[error("the agent's answer has no plan: has the agent another version?")]
     Strange,
 }
 

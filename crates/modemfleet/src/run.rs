@@ -178,11 +178,11 @@ async fn serve(start: Start, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let mut agent = started?;
     let failed = until_the_end(&mut agent, &mut signals).await;
     systemd::stopping();
-    tracing::info!("ending: signing the sessions out");
+    tracing::info!("stopping: signing the sessions out");
     // A dropped end leaves sessions open, which is what a second signal asks for.
     tokio::select! {
         () = agent.end() => {}
-        () = signals.end() => tracing::warn!("second signal: ending at once"),
+        () = signals.end() => tracing::warn!("second signal: stopping at once"),
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }

@@ -306,9 +306,9 @@ USB  ID         MODEM        MODEL              IMEI             ICCID          
 1-1  1e0e:9001  north        SIMCOM_SIM7600G-H  861234560000005  89860012345678900000  ttyUSB2 at, ttyUSB3 secondary, ttyUSB1
 1-2  1e0e:9001  not decided  SIMCOM_SIM7600G-H  861234560000005                        ttyUSB6 at
 
-1-1: another modem here tells the same IMEI
+1-1: another modem here reports the same IMEI
 1-2: /dev/ttyUSB6 is in use by Modem\u{fffd}[2J (pid 812)
-1-2: another modem here tells the same IMEI
+1-2: another modem here reports the same IMEI
 1-2: /dev/ttyUSB6 does not answer AT commands
 "
         );

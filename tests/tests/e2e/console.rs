@@ -185,7 +185,7 @@ fn a_modem_that_is_absent_unknown_or_mute_is_told_as_such() {
     // Without an agent the file's tty is opened, where it has one.
     let absent = at(&lab, &["m0", "AT"]);
     assert_eq!(absent.status.code(), Some(1));
-    assert!(err(&absent).contains("no agent runs: on"), "{}", err(&absent));
+    assert!(err(&absent).contains("no agent runs: using"), "{}", err(&absent));
     let nobody = at(&lab, &["m7", "AT"]);
     assert_eq!(nobody.status.code(), Some(3), "{}", err(&nobody));
 }
@@ -289,7 +289,7 @@ fn the_tutorial_is_done_on_a_tty_of_ones_own() {
         assert!(err(&refused).contains(words), "{}", err(&refused));
     }
     let short = run(Command::new(modemfleet()).args(["at", &tty]), b"AT\nAT+CMQTTTOPIC=0,9\nabc");
-    assert!(err(&short).contains("line 2 of the script asks for 9 bytes"), "{}", err(&short));
+    assert!(err(&short).contains("line 2 of the script needs 9 bytes"), "{}", err(&short));
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn a_tty_that_an_agent_has_is_refused_with_its_holder() {
     assert_eq!(refused.status.code(), Some(1), "{told}");
     // The simulator has it open as well, and may be named first.
     assert!(told.contains("is in use by modemfleet (pid "), "{told}");
-    assert!(told.contains("goes through it"), "{told}");
+    assert!(told.contains("if that process is an agent"), "{told}");
     assert!(agent.is_connected("m0", "s"));
 }
 
@@ -386,7 +386,7 @@ fn on_a_terminal_lines_are_edited_urcs_shown_above_and_data_is_asked_for() {
     screen.types("AT+CMQTTTOPIC=0,3\r", "not sent");
     screen.types("--dangerous AT+CMQTTTOPIC=0,3\r", "3 bytes of data");
     screen.types("ab\r", "that is 2 bytes");
-    screen.types("\x1b", "given up; nothing was sent");
+    screen.types("\x1b", "cancelled; nothing was sent");
     screen.types("--dangerous AT+CMQTTTOPIC=0,3\r", "3 bytes of data");
     screen.types("a/b\r", "OK");
     screen.types("AT+CPIN=\"99999999\"\r", "`--dangerous` sends it");

@@ -185,7 +185,7 @@ fn a_token_does_not_go_to_an_address_that_was_fallen_back_to() {
         assert_eq!(said.status.code(), Some(3), "{words}");
         assert!(words.contains("api.sock (No such file"), "{words}");
         assert!(
-            words.contains(&format!("the token is not shown at {url} in its place")),
+            words.contains(&format!("the token is not sent to {url} instead")),
             "{words}"
         );
         assert!(words.contains("`--url` and `--token-file`"), "{words}");
@@ -223,8 +223,8 @@ fn a_token_does_not_go_to_a_program_of_another_user() {
     let squatter = foreign_squatter(site.port());
     let (said, words) = status(&["--config", file]);
     assert_eq!(said.status.code(), Some(1), "{words}");
-    assert!(words.contains(&format!("the token is not shown at {url}")), "{words}");
-    assert!(words.contains("(uid 65534) listens, which is not the agent's"), "{words}");
+    assert!(words.contains(&format!("the token is not sent to {url}")), "{words}");
+    assert!(words.contains("(uid 65534) listens there, which is not the agent's user"), "{words}");
     squatter.line("the connection", |line| line.starts_with("heard"));
     assert!(!squatter.stdout().iter().any(|line| line.contains(TOKEN)));
     let _ = status(&["--url", &url, "--token-file", token]);
@@ -239,7 +239,7 @@ fn a_token_does_not_go_to_a_program_of_another_user() {
     std::os::unix::fs::chown(&lock, Some(65534), Some(65534)).unwrap();
     let squatter = foreign_squatter(site.port());
     let (_, words) = status(&["--config", file]);
-    assert!(words.contains("(uid 65534) listens, which is not the agent's"), "{words}");
+    assert!(words.contains("(uid 65534) listens there, which is not the agent's user"), "{words}");
     squatter.line("the connection", |line| line.starts_with("heard"));
     assert!(!squatter.stdout().iter().any(|line| line.contains(TOKEN)));
     drop(squatter);

@@ -50,7 +50,7 @@ impl Owners {
         let tables = TABLES.iter().filter_map(|table| fs::read_to_string(table).ok());
         let users: Vec<u32> = tables.flat_map(|table| users(&table, here, there)).collect();
         if users.is_empty() {
-            return Some("a user that is not to be seen".to_owned());
+            return Some("an unknown user".to_owned());
         }
         users.into_iter().find(|user| !self.0.contains(user)).map(accounts::describe_user)
     }

@@ -41,7 +41,7 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// The fleet file does not say where: it cannot be read, or its `http` has errors.
-    #[error("{rendered}\nname the agent's address with `--url`, or another file with `--config`")]
+    #[error("{rendered}\ngive the agent's address with `--url`, or another file with `--config`")]
     Config {
         /// Its problems with their places.
         rendered: String,
@@ -153,21 +153,21 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 fn of_url(url: &str) -> Result<Address, TargetError> {
     let wrong = |fault| TargetError::Url { url: url.to_owned(), fault };
-    let uri: Uri = url.parse().map_err(|_fault| wrong("is no URL"))?;
+    let uri: Uri = url.parse().map_err(|_fault| wrong("is not a URL"))?;
     match uri.scheme_str() {
         Some("http") => {}
-        Some("https") => return Err(wrong("asks for TLS, which the agent does not speak")),
+        Some("https") => return Err(wrong("needs TLS, which the agent does not support")),
         _ => return Err(wrong("does not begin with http://")),
     }
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         // It would be seen by every user of the machine, and the agent knows no users.
         return Err(TargetError::Url {
             url: "…".to_owned(),
-            fault: "must not hold a user name or a password",
+            fault: "must not have a user name or a password",
         });
     }
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err(wrong("holds a path"));
+        return Err(wrong("must not have a path"));
     }
     let (host, all) =
         (uri.host().unwrap_or_default(), uri.authority().map_or("", |it| it.as_str()));
@@ -177,7 +177,7 @@ fn of_url(url: &str) -> Result<Address, TargetError> {
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() {
-        return Err(wrong("names no host"));
+        return Err(wrong("has no host"));
     }
     Ok(Address::Tcp(host.to_owned(), port))
 }

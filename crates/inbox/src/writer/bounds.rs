@@ -145,7 +145,7 @@ impl Writer {
             .map(|(key, _)| key.clone())
             .collect();
         for (kind, name) in over {
-            tracing::info!(name, "a reader or a session was away for too long, and is forgotten");
+            tracing::info!(name, "a reader or session was away for too long, and is removed");
             self.remove(kind, &name);
         }
     }

@@ -86,7 +86,7 @@ impl Writer {
                     let chain: &dyn std::error::Error = &error;
                     tracing::error!(
                         error = chain,
-                        "a commit of the inbox failed: what comes down is not stored"
+                        "a commit of the inbox failed: received messages are not stored"
                     );
                 }
                 Err(error)

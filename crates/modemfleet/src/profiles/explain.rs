@@ -111,7 +111,7 @@ pub(super) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     if let Some(id) = &args.usb {
         let hex = |part: &str| part.len() == 4 && part.bytes().all(|b| b.is_ascii_hexdigit());
         if !id.split_once(':').is_some_and(|(vendor, product)| hex(vendor) && hex(product)) {
-            complain(&format!("--usb {id:?} is no VENDOR:PRODUCT of four hexadecimal digits each"));
+            complain(&format!("--usb {id:?} is not VENDOR:PRODUCT with four hexadecimal digits each"));
             return wrong();
         }
         explained.usb_id = Some(id.to_ascii_lowercase());
@@ -154,7 +154,7 @@ impl Explained {
             Err(error) => {
                 let hint = match &error {
                     ProbeError::Open(open) if open.busy().is_some() => {
-                        "; `modemfleet scan` shows what a running agent knows of it"
+                        "; `modemfleet scan` shows the running agent's data about it"
                     }
                     _ => "",
                 };
@@ -214,8 +214,8 @@ impl Explained {
             let known: Vec<&str> = models.catalog.models().map(|model| model.id.as_str()).collect();
             let hint = did_you_mean(&name, &known).map(|hint| format!(" ({hint})"));
             return Some(format!(
-                "no entry fits{}; if it speaks like a model of `modemfleet profiles list`, a file in the folder of \
-                 models makes it known:\n\nmodels:\n  - like: MODEL\n    cgmm: [{}]",
+                "no entry matches{}; if the modem speaks like a model of `modemfleet profiles list`, add it with a file in \
+                 the folder of models (/etc/modemfleet/models.d, docs/models.md):\n\nmodels:\n  - like: MODEL\n    cgmm: [{}]",
                 hint.unwrap_or_default(),
                 quoted(cgmm)
             ));
@@ -225,7 +225,8 @@ impl Explained {
         }
         let id = self.usb_id.as_ref().filter(|_| self.layouts.is_empty())?;
         Some(format!(
-            "no entry has this USB id; a file in the folder of models gives it to one:\n\n\
+            "no entry has this USB id; add it to an entry with a file in the folder of models \
+             (/etc/modemfleet/models.d, docs/models.md):\n\n\
              models:\n  - id: MODEL\n    usb: [{{ id: \"{id}\", at: NUMBER }}]"
         ))
     }
@@ -243,7 +244,7 @@ impl Explained {
             let interface = self.interface.map(|number| format!(", interface {number}"));
             say(format!("USB id   {id}{}", interface.unwrap_or_default()));
         } else if self.tty.is_some() {
-            say("USB id   none: it is no port of a USB device".to_owned());
+            say("USB id   none: the port does not belong to a USB device".to_owned());
         }
         for Layout { model, at, secondary, when, holds, origin } in &self.layouts {
             let secondary = secondary.map(|number| format!(", secondary {number}"));
@@ -269,7 +270,7 @@ impl Explained {
             });
         }
         if let Some(untold) = &self.untold {
-            say(format!("CGMM     not told: {}", printable(untold)));
+            say(format!("CGMM     not known: {}", printable(untold)));
         }
         if let Some(cure) = &self.cure {
             say(format!("\n{cure}"));
