@@ -122,7 +122,7 @@ async fn a_message_that_the_modem_keeps_is_told_and_fetched() {
     }
     let (bench, _) = unit(&[("AT+QMTRECV=0,3", "|ERROR|")]).await;
     let refused = bench.mqtt.fetch(&bench.at, FIRST, 3).await.unwrap_err().to_string();
-    assert!(refused.contains("nothing is kept there"), "{refused}");
+    assert!(refused.contains("has no message there"), "{refused}");
 }
 
 /// The payload holds a line that looks like the result of the publish under way.
