@@ -72,7 +72,7 @@ const NEEDS: &[Need] = &[
     Need {
         probe: Probe::Library("libudev"),
         packages: &["libudev-dev"],
-        why: "tells which modems are plugged in",
+        why: "finds the modems that are plugged in",
         for_crate: Some("libudev-sys"),
         skipped: None,
     },
@@ -86,7 +86,7 @@ const NEEDS: &[Need] = &[
     Need {
         probe: Probe::Program("mosquitto_sub"),
         packages: &["mosquitto-clients"],
-        why: "shows the end-to-end tests what the broker got",
+        why: "shows the end-to-end tests the messages of the broker",
         for_crate: None,
         skipped: None,
     },
@@ -135,7 +135,7 @@ const NEEDS: &[Need] = &[
     Need {
         probe: Probe::Program("dpkg-shlibdeps"),
         packages: &["dpkg-dev", "binutils"],
-        why: "tells which libraries the Debian package needs",
+        why: "finds the libraries that the Debian package needs",
         for_crate: None,
         skipped: None,
     },
@@ -247,11 +247,11 @@ enum Plan {
 /// Why set-up could not finish.
 #[derive(Debug, thiserror::Error)]
 enum SetupError {
-    #[error("set-up stops here: the machine lacks what is named above; to get it: {command}")]
+    #[error("set-up stops here: the tools above are missing; to install them: {command}")]
     ByHand { command: String },
     #[error("{packages} installed, but still not there: {names}")]
     StillMissing { packages: String, names: String },
-    #[error("`cargo {component}` does not run; to get it: rustup component add {package}")]
+    #[error("`cargo {component}` does not run; to install it: rustup component add {package}")]
     NoComponent { component: &'static str, package: &'static str },
 }
 
@@ -274,7 +274,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     if !absent.is_empty() {
         match plan(&absent, this_machine()) {
             Plan::Ask { command } if can_do_without(&absent, is_ci()) => {
-                println!("    to get it: {command}");
+                println!("    to install it: {command}");
             }
             Plan::Ask { command } => return Err(SetupError::ByHand { command }.into()),
             Plan::Install { sudo, packages } => {
@@ -294,7 +294,7 @@ fn can_do_without(absent: &[&Need], ci: bool) -> bool {
         return false;
     }
     skipped.dedup();
-    println!("    skipped for want of that: {}", skipped.join(", "));
+    println!("    skipped without it: {}", skipped.join(", "));
     true
 }
 
@@ -306,7 +306,7 @@ fn guest_kernel(absent: &[&Need]) -> anyhow::Result<()> {
     }
     let fetched = Invocation::new("tests/usb/boot", &["--prepare"]).run();
     if fetched.is_err() && !is_ci() {
-        println!("    skipped for want of that: the tests on a real kernel (tests/usb)");
+        println!("    skipped without it: the tests on a real kernel (tests/usb)");
         return Ok(());
     }
     fetched

@@ -39,7 +39,7 @@ impl Tool {
         let installation = self.installation();
         println!("    missing: cargo {}: {}", self.word, self.why);
         println!("    {installation}");
-        installation.run().with_context(|| format!("cargo {} is not to be had", self.word))
+        installation.run().with_context(|| format!("cargo {} is not available", self.word))
     }
 
     /// How to build it. Without optimisation: it runs for seconds and would compile for minutes.

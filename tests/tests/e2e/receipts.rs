@@ -278,7 +278,7 @@ fn who_waits_in_vain_learns_why() {
     let _sim = Sim::of_model("ec25", &dir, 1, &lab.broker.address(), &[]);
     let (code, told) = end(process);
     assert_eq!(code, Some(1));
-    assert!(told.starts_with(&format!("{id}: set aside (refused): ")), "{told}");
+    assert!(told.starts_with(&format!("{id}: dead letter (refused): ")), "{told}");
     let dead = receipt(&agent, &id);
     assert_eq!((&dead["state"], &dead["reason"]), (&json!("dead_letter"), &json!("refused")));
     assert!(dead["words"].as_str().is_some_and(|words| words.contains("5000 bytes")), "{dead}");
