@@ -18,7 +18,8 @@ const LONGEST: usize = 64;
 const SOURCES: [&str; 4] = ["crates", "profiles", "Cargo.toml", "Cargo.lock"];
 
 fn main() -> Result<(), String> {
-    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo gives no output folder")?);
+    let here =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo gives no output folder")?);
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=commit.txt");
     println!("cargo::rerun-if-env-changed={NAMED}");

@@ -119,9 +119,7 @@ impl ModemTasks {
     async fn end(&mut self, grace: Duration) {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, ended).await.is_err() {
-            tracing::warn!(
-                "the grace time is over; open sessions end without DISCONNECT"
-            );
+            tracing::warn!("the grace time is over; open sessions end without DISCONNECT");
             self.tasks.shutdown().await;
         }
     }

@@ -273,7 +273,9 @@ impl Bus {
         match source::scan() {
             Ok(found) => {
                 if self.table.rescan(found, Instant::now()) && !expected {
-                    tracing::info!("a scan found changes for which no event about USB devices arrived");
+                    tracing::info!(
+                        "a scan found changes for which no event about USB devices arrived"
+                    );
                 }
                 true
             }

@@ -345,9 +345,7 @@ fn verdict(handed_in: u64, lost: usize, damaged: u64) -> &'static str {
     match (handed_in, lost, damaged) {
         (0, ..) => "nothing was published",
         (_, 0, 0) => "nothing was lost",
-        _ => {
-            "FAILED: not every message that was answered with 202 arrived unchanged"
-        }
+        _ => "FAILED: not every message that was answered with 202 arrived unchanged",
     }
 }
 

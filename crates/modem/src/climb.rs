@@ -68,7 +68,10 @@ pub(crate) fn advice(core: &Core, cause: Cause, commands: bool) -> Advice {
         match step {
             Step::Skip(action) => core.observer.recovery(action, RecoveryOutcome::Skipped),
             Step::NotCured(action) => {
-                tracing::warn!(action = action.as_str(), "this action did not bring the modem back");
+                tracing::warn!(
+                    action = action.as_str(),
+                    "this action did not bring the modem back"
+                );
                 core.observer.recovery(action, RecoveryOutcome::Failed);
                 core.end_turn();
             }
@@ -191,7 +194,9 @@ pub(crate) async fn beyond(core: &Core, action: Action, tty: &Path) -> Result<Be
         match (action, &policy.power_script) {
             (Action::Power, Some(script)) => means.power(script).await,
             (Action::UsbReset, _) => means.usb_reset(tty).await,
-            _ => Err(PrivilegedError::Unavailable { reason: "the fleet file has no script".to_owned() }),
+            _ => Err(PrivilegedError::Unavailable {
+                reason: "the fleet file has no script".to_owned(),
+            }),
         }
     };
     // What was asked for may still be done after a stop: nobody is left whom that concerns.

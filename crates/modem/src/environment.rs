@@ -69,7 +69,9 @@ pub struct Unprivileged;
 #[async_trait]
 impl Privileged for Unprivileged {
     async fn usb_reset(&self, _: &Path) -> Result<(), PrivilegedError> {
-        Err(PrivilegedError::Unavailable { reason: "this program may not reset devices".to_owned() })
+        Err(PrivilegedError::Unavailable {
+            reason: "this program may not reset devices".to_owned(),
+        })
     }
 
     async fn power(&self, _: &str) -> Result<(), PrivilegedError> {

@@ -102,9 +102,8 @@ async fn collect(args: &Args, plugins: &[&Plugin]) -> Bundle {
         Err(error) => bundle.missing_part("the agent", Chain(&error).to_string()),
     }
     let devices = timeout(SCAN, scan::report(&target, &args.models, plugins)).await;
-    let devices = devices.unwrap_or_else(|_| {
-        Err(format!("some ports did not answer within {} s", SCAN.as_secs()))
-    });
+    let devices = devices
+        .unwrap_or_else(|_| Err(format!("some ports did not answer within {} s", SCAN.as_secs())));
     bundle.json("devices.json", "scan", devices);
     bundle.json("queue.json", "queue stat", queue::report(&target).await);
     machine::facts(&mut bundle).await;

@@ -57,7 +57,11 @@ impl Meaning {
 const CONNACK: [(i32, &str, &str); 6] = [
     (0, "connection accepted", ""),
     (1, "unacceptable protocol version", "the broker does not speak MQTT 3.1.1"),
-    (2, "client id rejected", "choose another client id; some brokers send this code to every device"),
+    (
+        2,
+        "client id rejected",
+        "choose another client id; some brokers send this code to every device",
+    ),
     (3, "server unavailable", "the broker runs but refuses to serve: see its log"),
     (
         4,

@@ -114,8 +114,9 @@ fn explained(fleet: &Fleet, topic: &str, states: &BTreeMap<String, String>) -> (
         words += &format!("  {}\n", why(route));
         if route.to.len() > 1 && route.policy != Policy::All {
             let stall = humantime::format_duration(route.stall);
-            words +=
-                &format!("  without a result after {stall}: the next session too, with the same id\n");
+            words += &format!(
+                "  without a result after {stall}: the next session too, with the same id\n"
+            );
         }
         if let Some(batch) = &route.batch {
             let (most, delay) = (batch.max_messages, humantime::format_duration(batch.max_delay));
@@ -142,9 +143,7 @@ fn why(route: &Route) -> String {
         Policy::Failover => {
             "failover: the first connected session, which is kept while it is connected".into()
         }
-        Policy::Spread => {
-            "spread: the topic's hash selects the first of these".to_owned()
-        }
+        Policy::Spread => "spread: the topic's hash selects the first of these".to_owned(),
         Policy::All => "all: a copy to each of these".to_owned(),
     }
 }

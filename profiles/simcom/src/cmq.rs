@@ -353,7 +353,9 @@ fn refused(operation: &'static str) -> MqttError {
             "check user name, password and client id at the broker, and that its port speaks MQTT without TLS"
         }
         "CMQSUB" => "the broker may forbid the filter, or the connection was lost",
-        "CMQPUB" => "the connection was lost, or the broker gave no answer; it may forbid the topic",
+        "CMQPUB" => {
+            "the connection was lost, or the broker gave no answer; it may forbid the topic"
+        }
         _ => "the firmware may not know this command",
     };
     MqttError::Uncoded { operation, advice }

@@ -220,9 +220,7 @@ fn behind(operation: &str) -> &'static str {
             "usually the will is empty or longer than 1024 bytes, or the service is not started"
         }
         "CMQTTDISC" => "usually the client was not connected",
-        "CMQTTCFG" | "CMQTTSSLCFG" | "CSSLCFG" => {
-            "usually this firmware does not know the setting"
-        }
+        "CMQTTCFG" | "CMQTTSSLCFG" | "CSSLCFG" => "usually this firmware does not know the setting",
         "CCERTDOWN" => "usually the modem's flash is full, or a file of this name exists",
         _ => "",
     }

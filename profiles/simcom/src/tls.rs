@@ -73,7 +73,9 @@ pub(crate) async fn doubt(at: &At, client: Client, tls: &Tls, error: &MqttError)
                 name,
                 "TLS failed, and this file was in the modem already: removing it and writing it again"
             ),
-            Err(error) => tracing::debug!(name, "a possibly damaged file stays in the modem: {error}"),
+            Err(error) => {
+                tracing::debug!(name, "a possibly damaged file stays in the modem: {error}")
+            }
         }
     }
 }

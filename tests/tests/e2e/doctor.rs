@@ -72,7 +72,13 @@ fn modems() -> Vec<Case> {
             sim: None,
             ..Case::new("gone", &[], ("port", FAIL), "is not there", "cable, power supply")
         },
-        Case::new("no-sim", &["--without", "sim"], ("sim", FAIL), "no SIM is inserted", "insert one"),
+        Case::new(
+            "no-sim",
+            &["--without", "sim"],
+            ("sim", FAIL),
+            "no SIM is inserted",
+            "insert one",
+        ),
         Case::new(
             "pin",
             &pin("2"),

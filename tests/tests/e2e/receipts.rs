@@ -257,7 +257,10 @@ fn who_waits_in_vain_learns_why() {
     let agent = lab.site.start();
     let (code, told) = published(&lab.site, &["--wait=1s", "late"], b"");
     assert_eq!(code, Some(1));
-    assert!(told.contains("no acknowledgement within 1s: the message waits in the queue"), "{told}");
+    assert!(
+        told.contains("no acknowledgement within 1s: the message waits in the queue"),
+        "{told}"
+    );
     assert_eq!(agent.queued(), 1, "it is still to be delivered");
 
     let (code, told) = published(&lab.site, &["--wait", "--ttl", "1s", "brief"], b"");

@@ -184,10 +184,7 @@ fn a_token_does_not_go_to_an_address_that_was_fallen_back_to() {
         let (said, words) = status(words);
         assert_eq!(said.status.code(), Some(3), "{words}");
         assert!(words.contains("api.sock (No such file"), "{words}");
-        assert!(
-            words.contains(&format!("the token is not sent to {url} instead")),
-            "{words}"
-        );
+        assert!(words.contains(&format!("the token is not sent to {url} instead")), "{words}");
         assert!(words.contains("`--url` and `--token-file`"), "{words}");
         assert!(heard.try_recv().is_err(), "something was sent");
     }

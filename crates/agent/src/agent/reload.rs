@@ -70,7 +70,9 @@ impl Agent {
             }
             Err(refused) => {
                 let refused = refused.for_log();
-                tracing::error!("the reload is refused, and the fleet keeps running unchanged: {refused}");
+                tracing::error!(
+                    "the reload is refused, and the fleet keeps running unchanged: {refused}"
+                );
                 "reload refused, the fleet keeps running unchanged: see the log".to_owned()
             }
         };

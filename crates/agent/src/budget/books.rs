@@ -278,9 +278,21 @@ impl State {
                 changed = true;
                 let (stage, bytes) = (allowance.stage.as_str(), budget.bytes);
                 if allowance.stage > before.stage {
-                    tracing::warn!(modem, stage, used, bytes, "the budget of the modem's SIM entered another stage");
+                    tracing::warn!(
+                        modem,
+                        stage,
+                        used,
+                        bytes,
+                        "the budget of the modem's SIM entered another stage"
+                    );
                 } else if entry.sim.is_some() {
-                    tracing::info!(modem, stage, used, bytes, "the budget of the modem's SIM entered another stage");
+                    tracing::info!(
+                        modem,
+                        stage,
+                        used,
+                        bytes,
+                        "the budget of the modem's SIM entered another stage"
+                    );
                 }
             }
         }

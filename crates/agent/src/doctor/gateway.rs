@@ -66,7 +66,9 @@ impl Gateway {
             ),
             (Some(pid), None) => Finding::warn(
                 check,
-                format!("ModemManager runs (pid {pid}), and no rule keeps it away from the AT ports"),
+                format!(
+                    "ModemManager runs (pid {pid}), and no rule keeps it away from the AT ports"
+                ),
                 format!("{INSTALL_RULES}, then `systemctl restart ModemManager`"),
             ),
         }

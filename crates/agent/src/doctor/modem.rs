@@ -177,8 +177,7 @@ impl Seen {
             return Finding::ok(check, format!("{shown}, as in the fleet file"));
         }
         let kind = wanted.kind.map(|kind| format!(" ({})", kind.as_str())).unwrap_or_default();
-        let message =
-            format!("the modem has {shown:?}, the fleet file {:?}{kind}", wanted.name);
+        let message = format!("the modem has {shown:?}, the fleet file {:?}{kind}", wanted.name);
         match self.state {
             _ if modem.radio == Owner::Leave => Finding::warn(
                 check,
@@ -303,7 +302,11 @@ fn network(exam: &Exam, roaming: Roaming) -> Finding {
     let registration = match &exam.registration {
         Ok(registration) => registration,
         Err(why) => {
-            return Finding::warn(check, format!("the modem gave no usable answer: {why}"), "try again");
+            return Finding::warn(
+                check,
+                format!("the modem gave no usable answer: {why}"),
+                "try again",
+            );
         }
     };
     let stat = registration.stat;
@@ -392,9 +395,11 @@ fn address(exam: &Exam) -> Option<Finding> {
             "compare `apn` (name, type, user, password) with the operator's data; the SIM may have no data plan, or no volume left",
         )),
         Ok(None) => None,
-        Err(why) => {
-            Some(Finding::warn(check, format!("the modem gave no usable answer: {why}"), "try again"))
-        }
+        Err(why) => Some(Finding::warn(
+            check,
+            format!("the modem gave no usable answer: {why}"),
+            "try again",
+        )),
     }
 }
 
@@ -408,11 +413,9 @@ fn state((state, reason): &(State, Option<String>)) -> Option<Finding> {
             words,
             "see the reason, and the log for the recovery so far; unplug the modem and plug it in again to start at once",
         )),
-        State::Recovering => Some(Finding::warn(
-            "state",
-            words,
-            "wait: recovery is under way, see docs/recovery.md",
-        )),
+        State::Recovering => {
+            Some(Finding::warn("state", words, "wait: recovery is under way, see docs/recovery.md"))
+        }
         _ => None,
     }
 }

@@ -45,10 +45,7 @@ impl Port {
             if self.is_plugged {
                 return Finding::fail(
                     check,
-                    format!(
-                        "the device at {} has no usable serial port",
-                        self.place
-                    ),
+                    format!("the device at {} has no usable serial port", self.place),
                     "see the findings of `usb` and `driver`",
                 );
             }

@@ -64,7 +64,11 @@ mod tests {
         assert!(found.message.contains("list /q (mode 0755)"), "{found:?}");
         for (found, message, advice) in [
             (of(Some(0o1777), &["/q/queue.db"]), "write to /q (mode 1777)", "chmod go-w /q"),
-            (of(None, &["/q/queue.db"]), "access to /q/queue.db, which holds messages", "chmod -R go= /q"),
+            (
+                of(None, &["/q/queue.db"]),
+                "access to /q/queue.db, which holds messages",
+                "chmod -R go= /q",
+            ),
             (of(Some(0o755), &["/q/a", "/q/b", "/q/c"]), "/q/a and 2 more in its folder", "start"),
         ] {
             let found = found.unwrap();

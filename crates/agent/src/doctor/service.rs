@@ -292,7 +292,8 @@ impl Watchdog {
     /// What is to be said of it.
     pub fn finding(&self) -> Finding {
         let check = "watchdog";
-        let install = "run the agent with deploy/systemd/modemfleet.service, which has WatchdogSec=30s";
+        let install =
+            "run the agent with deploy/systemd/modemfleet.service, which has WatchdogSec=30s";
         match self {
             Self::Watched(limit) => {
                 let every = humantime::format_duration(*limit);

@@ -271,8 +271,7 @@ fn parts(reason: Option<&str>) -> (&str, &str) {
     split.map_or((reason, EXPLAIN), |(what, rest)| (what, rest.trim_start_matches(": ")))
 }
 
-const EXPLAIN: &str =
-    "`modemfleet status` shows the session's state, and `modemfleet explain CODE` the meaning of a code";
+const EXPLAIN: &str = "`modemfleet status` shows the session's state, and `modemfleet explain CODE` the meaning of a code";
 
 fn state(state: &SessionState) -> Finding {
     let check = "session";

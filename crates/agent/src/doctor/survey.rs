@@ -147,7 +147,8 @@ async fn of_running(
     user: &User,
 ) -> Vec<Finding> {
     let Running { place, snapshot, link, busy, states, budget, .. } = running;
-    let reason = || snapshot.reason.clone().unwrap_or_else(|| "nothing is known about it".to_owned());
+    let reason =
+        || snapshot.reason.clone().unwrap_or_else(|| "nothing is known about it".to_owned());
     let exam = match link {
         Some(link) => Ok(link.exam().await),
         None => Err(reason()),

@@ -70,7 +70,12 @@ pub(super) async fn run(
     if order.is_harmless() {
         tracing::debug!(modem = name, command = order.shown(), "command sent from the console");
     } else {
-        tracing::warn!(modem = name, command = order.shown(), dangerous, "command sent from the console");
+        tracing::warn!(
+            modem = name,
+            command = order.shown(),
+            dangerous,
+            "command sent from the console"
+        );
     }
     Ok(axum::Json(app.commands.run(&at, order).await))
 }

@@ -182,9 +182,7 @@ impl Params {
                 let age: Option<Duration> = humantime::parse_duration(value).ok();
                 selection.older_than = Some(age.ok_or_else(|| wrong("a time such as 90s or 2h"))?);
             }
-            "after" => {
-                self.after = value.parse().map_err(|_| wrong("a place from `next`"))?
-            }
+            "after" => self.after = value.parse().map_err(|_| wrong("a place from `next`"))?,
             "limit" => self.limit = Some(number()?),
             "payload" => self.payload = boolean()?,
             _ => self.all = boolean()?,

@@ -142,9 +142,7 @@ impl Downlink {
         // A disk that refused it is no reason to withhold it.
         let then = move |stored: Result<_, _>| downlink.spread(&message, stored.is_ok());
         if inbox.put(stored, then).is_err() {
-            tracing::warn!(
-                "messages arrive faster than the disk stores them: the newest are lost"
-            );
+            tracing::warn!("messages arrive faster than the disk stores them: the newest are lost");
         }
     }
 

@@ -54,9 +54,9 @@ impl Commands {
         match tokio::time::timeout(limit, run).await {
             Ok(Ok(reply)) => self.replied(reply, result.as_ref()),
             Ok(Err(error)) => self.failed(error),
-            Err(_) => {
-                Outcome::failed("its turn did not come: the port is busy, or the modem does not answer")
-            }
+            Err(_) => Outcome::failed(
+                "its turn did not come: the port is busy, or the modem does not answer",
+            ),
         }
     }
 

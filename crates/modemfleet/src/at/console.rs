@@ -129,7 +129,9 @@ pub(super) fn lines(said: &Said) -> Vec<String> {
             vec![format!("! {}", printable(line)), format!("! {}", payload(data))]
         }
         Said::Missed(count) => vec![format!("! ({count} more lines were missed)")],
-        Said::End => vec!["! (no more unsolicited lines: the port or the agent is gone)".to_owned()],
+        Said::End => {
+            vec!["! (no more unsolicited lines: the port or the agent is gone)".to_owned()]
+        }
     }
 }
 

@@ -111,7 +111,9 @@ pub(super) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     if let Some(id) = &args.usb {
         let hex = |part: &str| part.len() == 4 && part.bytes().all(|b| b.is_ascii_hexdigit());
         if !id.split_once(':').is_some_and(|(vendor, product)| hex(vendor) && hex(product)) {
-            complain(&format!("--usb {id:?} is not VENDOR:PRODUCT with four hexadecimal digits each"));
+            complain(&format!(
+                "--usb {id:?} is not VENDOR:PRODUCT with four hexadecimal digits each"
+            ));
             return wrong();
         }
         explained.usb_id = Some(id.to_ascii_lowercase());

@@ -157,7 +157,9 @@ impl Watch {
     fn lose_stream(&mut self, error: Option<&ClientError>) {
         if self.events.take().is_some() {
             let why = error.map_or("it ended".to_owned(), ToString::to_string);
-            complain(&format!("the agent's stream of outcomes was interrupted ({why}); asking again"));
+            complain(&format!(
+                "the agent's stream of outcomes was interrupted ({why}); asking again"
+            ));
         }
         self.again = Instant::now() + AGAIN;
     }

@@ -84,8 +84,11 @@ fn changes(old: Option<&DeviceReport>, new: &DeviceReport) -> Vec<(&'static str,
     let busy = |device: &DeviceReport| device.busy().collect::<Vec<_>>();
     if old.map(busy).unwrap_or_default() != busy(new) {
         let words: Vec<String> = new.busy().map(|busy| busy.to_string()).collect();
-        let words =
-            if words.is_empty() { "is not in use by another program".to_owned() } else { words.join(", ") };
+        let words = if words.is_empty() {
+            "is not in use by another program".to_owned()
+        } else {
+            words.join(", ")
+        };
         changes.push(("busy", words));
     }
     if new.duplicate_imei && !old.is_some_and(|old| old.duplicate_imei) {

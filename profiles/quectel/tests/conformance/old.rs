@@ -37,7 +37,7 @@ async fn a_setting_that_the_session_does_not_need_stops_nothing_and_one_that_it_
         let (bench, heard) = unit(&[(&*start, "|ERROR|")]).await;
         let error = bench.open(FIRST, &refused).await.unwrap_err();
         let words = format!(
-            "the modem refused QMTCFG \"{setting}\" (it gave no code): as a rule this firmware does not know"
+            "the modem refused QMTCFG \"{setting}\" (it gave no code): usually this firmware does not know"
         );
         assert!(error.to_string().starts_with(&words), "{error}");
         assert!(!heard.lock().unwrap().iter().any(|line| line.starts_with("AT+QMTOPEN=")));

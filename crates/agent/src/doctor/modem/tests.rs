@@ -209,7 +209,13 @@ fn faults_of_networks() -> Vec<Fault> {
             "weak: lte RSRP -121 dBm",
             "antenna",
         ),
-        (with(|e| e.status = Ok(Status::default())), "signal", Level::Warn, "no signal strength", ""),
+        (
+            with(|e| e.status = Ok(Status::default())),
+            "signal",
+            Level::Warn,
+            "no signal strength",
+            "",
+        ),
         (with(|e| e.context = Ok(None)), "apn", Level::Fail, "no context 1", "apn: NAME"),
         (with(|e| e.address = Ok(None)), "address", Level::Fail, "gave no address", "`apn`"),
     ]

@@ -62,7 +62,10 @@ impl<S: Link> Connection<S> {
                 }
                 Err(Malformed { refusal: Some(reason), .. }) => return Err(End::Refused(reason)),
                 Err(Malformed { reason, .. }) => {
-                    return Err(fault(reason, "the first packet is not a CONNECT of MQTT 3.1 to 5"));
+                    return Err(fault(
+                        reason,
+                        "the first packet is not a CONNECT of MQTT 3.1 to 5",
+                    ));
                 }
                 Ok(None) => {}
             }

@@ -89,7 +89,10 @@ impl<S: Link> Connection<S> {
     pub(super) fn set_expiry(&mut self, expiry: Option<Duration>) -> Result<(), End> {
         let Some(expiry) = expiry else { return Ok(()) };
         if self.is_brief && !expiry.is_zero() {
-            return Err(fault(Reason::ProtocolError, "a session was made persistent that would have ended"));
+            return Err(fault(
+                Reason::ProtocolError,
+                "a session was made persistent that would have ended",
+            ));
         }
         if let Some(kept) = &mut self.kept {
             kept.set_expiry(expiry);

@@ -203,7 +203,9 @@ impl Forwarder {
         let rooms: BTreeSet<_> = self.targets.iter().filter_map(Target::room).collect();
         let rooms = rooms.into_iter().collect::<Vec<_>>().join(", or ");
         let payload = self.ledger.lease(order).map_or(0, |lease| lease.payload.len());
-        format!("its payload of {payload} bytes, or its topic, fits no path; the paths take {rooms}")
+        format!(
+            "its payload of {payload} bytes, or its topic, fits no path; the paths take {rooms}"
+        )
     }
 
     /// Hands messages of one topic over as one publish.
