@@ -237,7 +237,7 @@ async fn stat(place: &Place, json: bool) -> Result<(), QueueError> {
     };
     fact("bytes", stat.bytes.to_string(), Tone::Plain);
     let aside = stat.set_aside.messages;
-    fact("set aside", aside.to_string(), if aside > 0 { Tone::Bad } else { Tone::Plain });
+    fact("dead letters", aside.to_string(), if aside > 0 { Tone::Bad } else { Tone::Plain });
     if let Some(age) = stat.oldest_age_seconds {
         let age = humantime::format_duration(Duration::from_secs(age)).to_string();
         fact("oldest", age, Tone::Plain);
