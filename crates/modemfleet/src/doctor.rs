@@ -381,7 +381,7 @@ ok    gateway  clock  right
 fail  north    sim    there is none\u{fffd}[2J
       try: insert one
 
-1 ok, 0 to look at, 1 failed
+1 ok, 0 warnings, 1 failed
 "
         );
     }

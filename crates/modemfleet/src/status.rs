@@ -401,7 +401,7 @@ north  serving  SIMCOM_SIM8200EA-M2  中国移动  lte rsrp -96, nr  home       
                                                                                             lab      backing_off, insecure  0      refused\u{fffd}[31m with 26
 bench  absent                                                    denied, voice only                                                no tty
 
-queue: 3 messages, 4.0 KiB, oldest 1m 5s, 3 dropped
+queue: 3 messages, 4.0 KiB, oldest 1m 5s old, 3 dropped
 "
         );
     }

@@ -193,7 +193,7 @@ mod tests {
             assert_eq!(Owners::of(None).stranger(here, there), None, "{at}");
             taken.shutdown(Shutdown::Write).unwrap();
             let unseen = Owners::of(None).stranger(here, there);
-            assert!(unseen.is_some_and(|user| user.contains("not to be seen")), "{at}");
+            assert!(unseen.is_some_and(|user| user.contains("an unknown user")), "{at}");
         }
         let far = |text: &str| text.parse::<SocketAddr>().unwrap();
         let none = Owners(Vec::new());
