@@ -282,7 +282,7 @@ mod tests {
         place.script("group", "true", 0o775);
         Place::refused(&place.ask("power group").await, "can write");
         place.script("world", "true", 0o757);
-        Place::refused(&place.ask("power world").await, "may write");
+        Place::refused(&place.ask("power world").await, "can write");
         place.script("data", "true", 0o644);
         Place::refused(&place.ask("power data").await, "not a program");
         let good = place.script("good", "true", 0o755);
@@ -292,7 +292,7 @@ mod tests {
         Place::refused(&place.ask("power folder").await, "not a program");
         assert_eq!(place.ask("power good").await, Answer::Done);
         mode(&place.means.scripts, 0o777);
-        Place::refused(&place.ask("power good").await, "may write");
+        Place::refused(&place.ask("power good").await, "can write");
     }
 
     #[tokio::test(start_paused = true)]
