@@ -18,7 +18,8 @@ const LONGEST: usize = 64;
 const SOURCES: [&str; 4] = ["crates", "profiles", "Cargo.toml", "Cargo.lock"];
 
 fn main() -> Result<(), String> {
-    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo names no folder")?);
+    let here =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo gives no output folder")?);
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=commit.txt");
     println!("cargo::rerun-if-env-changed={NAMED}");
@@ -28,7 +29,7 @@ fn main() -> Result<(), String> {
         (None, None) if optimised => checked_out(&here).unwrap_or_default(),
         (None, None) => String::new(),
     };
-    let version = env::var("CARGO_PKG_VERSION").map_err(|_| "cargo names no version")?;
+    let version = env::var("CARGO_PKG_VERSION").map_err(|_| "cargo gives no version")?;
     let shown = if commit.is_empty() { version } else { format!("{version} ({commit})") };
     println!("cargo::rustc-env=MODEMFLEET_BUILT_FROM={commit}");
     println!("cargo::rustc-env=MODEMFLEET_VERSION={shown}");

@@ -42,11 +42,11 @@ enum Plan {
 /// The reason for which set-up could not finish.
 #[derive(Debug, thiserror::Error)]
 enum SetupError {
-    #[error("set-up stops here: the machine lacks what is named above; to get it: {command}")]
+    #[error("set-up stops here: the tools above are missing; to install them: {command}")]
     ByHand { command: String },
     #[error("{packages} installed, but still not there: {names}")]
     StillMissing { packages: String, names: String },
-    #[error("`cargo {component}` does not run; to get it: rustup component add {package}")]
+    #[error("`cargo {component}` does not run; to install it: rustup component add {package}")]
     NoComponent { component: &'static str, package: &'static str },
 }
 
@@ -127,7 +127,7 @@ fn provide(absent: &[&Need]) -> anyhow::Result<()> {
     }
     match plan(absent, this_machine()) {
         Plan::Ask { command } if can_do_without(absent, is_ci()) => {
-            println!("    to get it: {command}");
+            println!("    to install it: {command}");
             Ok(())
         }
         Plan::Ask { command } => Err(SetupError::ByHand { command }.into()),
@@ -144,7 +144,7 @@ fn can_do_without(absent: &[&Need], ci: bool) -> bool {
     if ci || !absent.iter().all(is_optional) {
         return false;
     }
-    println!("    skipped for want of that: {}", optional(absent).join(", "));
+    println!("    skipped without it: {}", optional(absent).join(", "));
     true
 }
 
@@ -152,7 +152,7 @@ fn can_do_without(absent: &[&Need], ci: bool) -> bool {
 fn guest_kernel() -> anyhow::Result<()> {
     let fetched = Invocation::new("tests/usb/boot", &["--prepare"]).run();
     if fetched.is_err() && !is_ci() {
-        println!("    skipped for want of that: the tests on a real kernel (tests/usb)");
+        println!("    skipped without it: the tests on a real kernel (tests/usb)");
         return Ok(());
     }
     fetched

@@ -120,9 +120,7 @@ impl ModemTasks {
     async fn end(&mut self, grace: Duration) {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, ended).await.is_err() {
-            tracing::warn!(
-                "the grace time is over; sessions that are still open end without DISCONNECT"
-            );
+            tracing::warn!("the grace time is over; open sessions end without DISCONNECT");
             self.tasks.shutdown().await;
         }
     }
@@ -416,7 +414,7 @@ impl Agent {
         tokio::select! {
             Some(request) = self.requests.recv() => Ok(request),
             Some(ended) = self.services.join_next() => Err(match ended {
-                Ok(Ok(())) => anyhow!("a part of the agent ended by itself"),
+                Ok(Ok(())) => anyhow!("a part of the agent ended unexpectedly"),
                 Ok(Err(error)) => error,
                 Err(panic) => anyhow!(panic).context("a part of the agent panicked"),
             }),
@@ -452,7 +450,7 @@ impl Agent {
         };
         let closed = async { tokio::join!(self.view.queue.close(), close_inbox) };
         if tokio::time::timeout(CLOSE_QUEUE, closed).await.is_err() {
-            tracing::warn!("the disk did not take the last commit in time");
+            tracing::warn!("the disk did not store the last commit in time");
         }
     }
 }
@@ -475,7 +473,7 @@ fn factory(
         stop: stop.clone(),
     };
     let books = open_books(fleet).with_context(|| {
-        format!("could not read the budget's count in {}", fleet.queue.path.display())
+        format!("could not read the budget's account in {}", fleet.queue.path.display())
     })?;
     let downlink = Downlink::new(Arc::clone(&metrics), inbox);
     Ok(ModemFactory { env, ledger, metrics, activities: Activities::default(), downlink, books })

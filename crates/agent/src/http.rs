@@ -121,7 +121,7 @@ pub fn router(app: App) -> Router {
             ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "this path takes another method",
+                "this path needs another method",
             )
         })
         // Read one byte more than a payload may have, so that too large a one gets our own answer.
@@ -234,7 +234,7 @@ async fn healthz(State(view): State<View>, State(streams): State<Streams>) -> Re
 /// The reason for which the inbox cannot store messages, if it cannot.
 fn unstored(downlink: &Downlink) -> Option<String> {
     let failing = downlink.inbox()?.stat().failing?;
-    Some(format!("what comes down cannot be stored: {}", failing.words()))
+    Some(format!("received messages cannot be stored: {}", failing.words()))
 }
 
 fn unhealthy(word: &'static str, message: &str) -> Response {
@@ -251,14 +251,14 @@ async fn readyz(State(view): State<View>, State(streams): State<Streams>) -> Res
     let lanes: Vec<(&str, Waiting)> =
         now.waiting.iter().map(|(lane, waiting)| (lane.as_str(), *waiting.borrow())).collect();
     if let Some(age) = too_old(lanes.iter().filter_map(|(_, waiting)| waiting.oldest).min()) {
-        let words = "s ago a message was handed in that a connected session has not delivered yet";
+        let words = "s ago a message was published that a connected session has not delivered yet";
         reasons.push(format!("{age} {words}"));
     }
     for (lane, waiting) in lanes {
         if let Some(age) = too_old(waiting.unfit) {
-            let words = "that only a path can take that is not there now";
+            let words = "that only an unavailable path can carry";
             reasons
-                .push(format!("{age} s ago a message was handed in to the lane {lane:?} {words}"));
+                .push(format!("{age} s ago a message was published to the lane {lane:?} {words}"));
         }
     }
     reasons.extend(unstored(streams.downlink()));

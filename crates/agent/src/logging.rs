@@ -43,10 +43,10 @@ const SIGNATURES: usize = 1_000;
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people; where standard error leads to systemd's journal, with the level as it wants it.
+    /// Text for people; with syslog levels if standard error is the systemd journal.
     #[default]
     Auto,
-    /// For people.
+    /// Text for people.
     Text,
     /// For programs: an object a line.
     Json,
@@ -126,7 +126,7 @@ fn lines(format: Format) -> Result<Box<dyn Layer<Named> + Send + Sync>, String> 
         }
         Format::Journald => {
             let journal = tracing_journald::layer()
-                .map_err(|error| format!("no journal to write to: {error}"))?;
+                .map_err(|error| format!("cannot write to the journal: {error}"))?;
             // Fields have their names in the code: MODEM_NAME, SESSION, CODE.
             Journal(journal.with_field_prefix(None)).boxed()
         }

@@ -88,8 +88,8 @@ impl fmt::Display for Attempts {
         let Some(address) = &self.withheld else { return Ok(()) };
         write!(
             f,
-            "; the token is not shown at {address} in its place, which another program may have taken: `--url` and \
-             `--token-file` name an address that you trust"
+            "; the token is not sent to {address} instead, since another program may listen there: give an address that \
+             you trust with `--url` and `--token-file`"
         )
     }
 }
@@ -101,7 +101,7 @@ pub enum ClientError {
     #[error("no agent runs: {0}; start one with `modemfleet run --config FILE`")]
     NotRunning(Attempts),
     /// As above, and the fleet file that names the addresses has errors.
-    #[error("{rendered}\nno agent runs by this file: {attempts}")]
+    #[error("{rendered}\nno agent runs with this file: {attempts}")]
     Faulty {
         /// The file's problems with their places.
         rendered: String,
@@ -112,7 +112,7 @@ pub enum ClientError {
     #[error("the agent cannot be reached: {0}")]
     Unreachable(Attempts),
     /// The token could not be read.
-    #[error("{address} asks for a token, which could not be read")]
+    #[error("{address} needs a token, which could not be read")]
     Token {
         /// The address that asks for the token.
         address: Address,
@@ -121,8 +121,8 @@ pub enum ClientError {
     },
     /// A program of another user listens on the port.
     #[error(
-        "the token is not shown at {address}, where a program of {user} listens, which is not the agent's; stop that \
-         program, or name the address with `--url` and `--token-file` if you trust it"
+        "the token is not sent to {address}: a program of {user} listens there, which is not the agent's user; stop that \
+         program, or give the address with `--url` and `--token-file` if you trust it"
     )]
     Stranger {
         /// The address.
@@ -131,7 +131,7 @@ pub enum ClientError {
         user: String,
     },
     /// The connection ended before the end of the answer, or the answer was not HTTP.
-    #[error("{address} gave no whole answer")]
+    #[error("{address} gave no complete answer")]
     Broken {
         /// The address of the request.
         address: Address,
@@ -337,7 +337,7 @@ impl Client {
         self.link = Some(link);
         if self.faulty.take().is_some() {
             complain(&format!(
-                "the fleet file has errors (`modemfleet check` says which); {address} has another one, or the one of before"
+                "the fleet file has errors (`modemfleet check` lists them); the agent at {address} runs with another file, or with the former one"
             ));
         }
         if (200..300).contains(&status) {
@@ -487,7 +487,7 @@ impl Link {
             }
         };
         let status = response.status().as_u16();
-        let what = "more than an agent says";
+        let what = "more than an agent sends";
         let strange = || ClientError::Strange { address: self.address.clone(), status, what };
         body(response).await.map(|body| (status, body)).map_err(|error| {
             let error = error.downcast::<hyper::Error>();
@@ -528,7 +528,7 @@ fn refusal(address: Address, status: u16, body: &[u8]) -> ClientError {
             code: printable_lines(&error),
             message: printable_lines(&message),
         },
-        Err(_) => ClientError::Strange { address, status, what: "an error that is not the API's" },
+        Err(_) => ClientError::Strange { address, status, what: "an error that is not of the API" },
     }
 }
 

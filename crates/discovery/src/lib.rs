@@ -214,11 +214,11 @@ impl Bus {
 
     async fn watch(mut self, stop: &CancellationToken) {
         let mut events = Events::listen()
-            .inspect_err(|error| tracing::warn!("no events of USB devices: {error}"))
+            .inspect_err(|error| tracing::warn!("no events about USB devices: {error}"))
             .ok();
         if !has_udevd() {
             if !self.wanted.modems.is_empty() || self.search.is_thorough {
-                tracing::warn!("udevd does not run: USB modems are looked for each second");
+                tracing::warn!("udevd is not running: scanning for USB modems each second");
             }
             events = None;
         }
@@ -246,11 +246,11 @@ impl Bus {
                         self.table.apply(change, Instant::now());
                     }
                     Some(Err(error)) => {
-                        tracing::warn!("events of USB devices were lost: {error}");
+                        tracing::warn!("events about USB devices were lost: {error}");
                         ticks.reset_immediately();
                     }
                     None => {
-                        tracing::warn!("no more events of USB devices: they are looked for each second");
+                        tracing::warn!("no more events about USB devices: scanning each second");
                         events = None;
                         ticks = tokio::time::interval(SCAN);
                     }
@@ -276,7 +276,9 @@ impl Bus {
         match source::scan() {
             Ok(found) => {
                 if self.table.rescan(found, Instant::now()) && !expected {
-                    tracing::info!("a scan found what events of USB devices did not tell");
+                    tracing::info!(
+                        "a scan found changes for which no event about USB devices arrived"
+                    );
                 }
                 true
             }

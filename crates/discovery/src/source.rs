@@ -51,9 +51,8 @@ impl Events {
         // Some sandboxes allow only udevd's events; times then count from those.
         let kernel =
             MonitorBuilder::new_kernel().and_then(devices).and_then(AsyncMonitorSocket::new);
-        let kernel = kernel
-            .inspect_err(|error| tracing::debug!("no events from the kernel itself: {error}"))
-            .ok();
+        let kernel =
+            kernel.inspect_err(|error| tracing::debug!("no events from the kernel: {error}")).ok();
         Ok(Self { udev: AsyncMonitorSocket::new(udev)?, kernel, told: BTreeSet::new() })
     }
 

@@ -237,7 +237,7 @@ impl Readers {
         let over = self.all.iter().filter(|(_, reader)| reader.is_over(now));
         let over: Vec<Key> = over.map(|(key, _)| key.clone()).collect();
         for (kind, name) in over {
-            tracing::info!(name, "a reader or a session was away for too long, and is forgotten");
+            tracing::info!(name, "a reader or session was away for too long, and is removed");
             self.remove(kind, &name);
         }
     }

@@ -141,12 +141,12 @@ impl Unsupported {
     pub fn words(&self, name: &str) -> String {
         let hint = self.like.as_ref().map(|like| {
             format!(
-                "; by its manual it is like {like}: a file of models can try that (`like: {like}`)"
+                "; by its manual the model is like {like}: try that with a file of models (`like: {like}`)"
             )
         });
         let hint = hint.unwrap_or_default();
         let article = if name.starts_with('E') { "an" } else { "a" };
-        format!("{article} {name} is known, and no profile speaks its dialect{hint}")
+        format!("{article} {name} is known, but no profile speaks its dialect{hint}")
     }
 }
 
@@ -192,7 +192,7 @@ pub enum CatalogError {
         source: serde_yaml::Error,
     },
     /// Two profiles have the same id.
-    #[error("two profiles are called {profile:?}")]
+    #[error("two profiles have the name {profile:?}")]
     ProfileTwice {
         /// The id.
         profile: &'static str,
@@ -206,7 +206,7 @@ pub enum CatalogError {
         profile: String,
     },
     /// Two entries have the same id.
-    #[error("two models are called {id:?}")]
+    #[error("two models have the id {id:?}")]
     Twice {
         /// The id.
         id: String,

@@ -108,4 +108,4 @@ impl Received {
 }
 
 /// The log line about a message without a topic.
-pub const NO_TOPIC: &str = "a message came down whose topic is no UTF-8, and is lost";
+pub const NO_TOPIC: &str = "a received message is lost: its topic is not UTF-8";

@@ -435,7 +435,7 @@ impl Session {
             tracing::error!(
                 session = self.name(),
                 topic,
-                "its broker closes the session each time it says that it is online; not said any more"
+                "the broker closes the session each time it publishes `online`; not published again"
             );
         }
         said
@@ -571,7 +571,7 @@ struct Broken {
 
 impl Broken {
     fn forbidden() -> Self {
-        let words = "roaming, which `roaming: deny` forbids".to_owned();
+        let words = "roaming, and the fleet file has `roaming: deny`".to_owned();
         Self { reason: DisconnectReason::Agent, words, scope: Scope::Session }
     }
 }

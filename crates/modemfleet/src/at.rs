@@ -58,7 +58,7 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
 fn agents_tty(error: &modem::serial::OpenError) -> Option<String> {
     let holder = error.busy()?.holder.as_ref()?;
     holder.name.starts_with("modemfleet").then(|| {
-        "where that is an agent, `modemfleet at NAME` goes through it, by the modem's name in the fleet file"
+        "if that process is an agent, use `modemfleet at NAME` with the modem's name in the fleet file"
             .to_owned()
     })
 }
@@ -80,7 +80,7 @@ async fn console(args: &Args, plugins: &[&Plugin]) -> Result<Verdict, AtError> {
         }
         Err(error @ ClientError::NotRunning(_)) => match fixed_tty(args) {
             Some(tty) => {
-                complain(&format!("no agent runs: on {} directly", tty.display()));
+                complain(&format!("no agent runs: using {} directly", tty.display()));
                 alone(args, &tty, &catalog, &commands, plugins).await
             }
             None => Err(error.into()),

@@ -194,9 +194,9 @@ fn a_hostile_file_with_many_gateways_is_not_judged_for_all_of_them() {
     let text = format!("gateways: [{names}]\nmodems:\n{entries}shutdown_grace: 1\n");
     let (verdict, out, err) = check(&text, &["--all-gateways"]);
     assert_eq!(verdict, Verdict::Wrong);
-    assert!(err.contains(" of 1000 gateways are judged, and no more"), "{err}");
+    assert!(err.contains(" of 1000 gateways are checked"), "{err}");
     let judged = out.lines().count();
-    assert!((1..1_000).contains(&judged) && err.contains(&format!("only {judged} of")), "{judged}");
+    assert!((1..1_000).contains(&judged) && err.contains(&format!(": {judged} of")), "{judged}");
     let (_, out, _) = check(&text, &["--all-gateways", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     let judged = report["gateways"].as_array().unwrap().len();

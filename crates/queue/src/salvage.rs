@@ -87,7 +87,7 @@ pub(crate) fn resume(dir: &Path) -> io::Result<Option<Salvage>> {
     if let Some(Salvage { saved, lost, kept }) = &decided {
         tracing::error!(
             saved, lost, kept = %kept.display(),
-            "the queue's file was damaged; what could be read of it was saved"
+            "the queue's file was damaged; its readable messages were saved"
         );
     }
     Ok(decided)

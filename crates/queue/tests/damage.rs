@@ -251,7 +251,7 @@ fn a_flipped_bit_is_not_sent_on() {
     open_file.write_all_at(&flipped, u64::try_from(at).unwrap()).unwrap();
     let found = Inspector::open(dir.path()).unwrap().check().unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].ends_with("does not fit its checksum"), "{found:?}");
+    assert!(found[0].ends_with("does not match its checksum"), "{found:?}");
     block_on(async {
         let queue = open(dir.path());
         let all = drain(&queue).await;
@@ -270,7 +270,10 @@ fn a_flipped_bit_in_a_topic_sets_the_message_aside() {
     let open_file = File::options().write(true).open(file(&dir)).unwrap();
     open_file.write_all_at(&[bytes[at] ^ 0x80], u64::try_from(at).unwrap()).unwrap();
     let found = Inspector::open(dir.path()).unwrap().check().unwrap();
-    assert!(matches!(&found[..], [one] if one.ends_with("does not fit its checksum")), "{found:?}");
+    assert!(
+        matches!(&found[..], [one] if one.ends_with("does not match its checksum")),
+        "{found:?}"
+    );
     block_on(async {
         let queue = open(dir.path());
         let all = drain(&queue).await;

@@ -5,11 +5,11 @@ use modem::console::{CommandRule, OperationResult};
 
 use crate::exchange::LANE;
 
-const SESSIONS: &str = "works on the modem's MQTT connections, which the agent's sessions have";
-const NETWORK: &str = "changes the connection that the sessions run over";
+const SESSIONS: &str = "changes the modem's MQTT connections, which the agent's sessions use";
+const NETWORK: &str = "changes the connection that the sessions use";
 const LASTING: &str = "changes settings that last over a reset";
 const BOOT: &str = "switches the modem off";
-const USB: &str = "changes how the modem shows on USB: its ports may be gone after that";
+const USB: &str = "changes the modem's USB mode: its ports may be gone after that";
 const IMEI: &str = "writes the modem's identity, which may be a crime";
 const FILES: &str =
     "deletes, writes or prints files of the modem, certificates and keys among them";

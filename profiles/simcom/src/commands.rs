@@ -5,18 +5,18 @@ use modem::console::{CommandRule, OperationResult};
 
 use crate::exchange::LANE;
 
-const SESSIONS: &str = "works on the modem's MQTT service, which the agent's sessions have";
+const SESSIONS: &str = "changes the modem's MQTT service, which the agent's sessions use";
 const TLS: &str = "changes how connections are secured, or the files for that";
-const NETWORK: &str = "changes the connection that the sessions run over";
-const RADIO: &str = "chooses the radio technology, which lasts over a reset";
-const REPORTS: &str = "changes what the modem reports by itself, which the agent has set";
-const BOOT: &str = "boots the modem or switches it off";
-const USB: &str = "changes how the modem shows on USB: its ports may be gone after that";
+const NETWORK: &str = "changes the connection that the sessions use";
+const RADIO: &str = "selects the radio technology, which lasts over a reset";
+const REPORTS: &str = "changes the modem's unsolicited reports, which the agent has set";
+const BOOT: &str = "restarts the modem or switches it off";
+const USB: &str = "changes the modem's USB mode: its ports may be gone after that";
 const IMEI: &str = "writes the modem's identity, which may be a crime";
 const FILES: &str =
     "deletes, writes or prints files of the modem, certificates and keys among them";
-const SLEEP: &str = "lets the modem sleep, and it may answer nothing until it wakes";
-const SUPPLY: &str = "sets at which voltage the modem switches itself off";
+const SLEEP: &str = "lets the modem sleep: it may answer nothing until it wakes up";
+const SUPPLY: &str = "sets the voltage at which the modem switches itself off";
 
 /// Lines that hold a secret. `+CGAUTH` has the password before the user (manual V3.00 §5.2.22).
 pub(crate) const GUARDED: [Guarded; 5] = [

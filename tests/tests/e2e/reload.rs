@@ -286,7 +286,9 @@ fn what_waits_for_a_route_that_is_split_goes_by_both_parts_in_the_order_of_each_
         let want: Vec<String> = (0..80).filter(|n| n % 2 == part).map(|n| n.to_string()).collect();
         assert_eq!(texts, want);
     }
-    agent.process.line("what was done in the log", |line| line.contains("were moved to others"));
+    agent
+        .process
+        .line("what was done in the log", |line| line.contains("were moved to other lanes"));
     agent.drained();
 }
 

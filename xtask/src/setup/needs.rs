@@ -126,7 +126,7 @@ pub(super) const NEEDS: &[Need] = &[
         Group::Build,
         Probe::Library("libudev"),
         &["libudev-dev"],
-        "reports which modems are plugged in",
+        "finds the modems that are plugged in",
     ),
     need(
         Group::Tests,
@@ -138,7 +138,7 @@ pub(super) const NEEDS: &[Need] = &[
         Group::Tests,
         Probe::Program("mosquitto_sub"),
         &["mosquitto-clients"],
-        "shows the end-to-end tests what the broker got",
+        "shows the end-to-end tests the messages of the broker",
     ),
     need(
         Group::Tests,

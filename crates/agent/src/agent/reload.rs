@@ -70,8 +70,10 @@ impl Agent {
             }
             Err(refused) => {
                 let refused = refused.for_log();
-                tracing::error!("the reload is refused, and the fleet runs on as it is: {refused}");
-                "reload refused, the fleet runs on as it is: see the log".to_owned()
+                tracing::error!(
+                    "the reload is refused, and the fleet keeps running unchanged: {refused}"
+                );
+                "reload refused, the fleet keeps running unchanged: see the log".to_owned()
             }
         };
         systemd::reloaded(&words);
@@ -208,14 +210,14 @@ impl Agent {
                 drop(ended.await);
             };
             if timeout(grace, ended(false)).await.is_err() {
-                tracing::warn!(modem = name, "it did not end in time, and is ended at once");
+                tracing::warn!(modem = name, "the modem did not end in time, and is ended at once");
                 ended(true).await;
             }
         }));
         let left = timeout(grace, join_all(leaving.into_iter().map(has_left)));
         let (_, left, ()) = tokio::join!(retired, left, self.forwarding.ended());
         if left.is_err() {
-            tracing::warn!("a session that leaves did not sign out in time; it still may");
+            tracing::warn!("a removed session did not sign out in time; it may still do so");
         }
     }
 }

@@ -125,10 +125,10 @@ impl Standing {
         let what = match self.stage {
             Stage::Normal => return None,
             Stage::Warned => "nearly used up",
-            Stage::Shedding => "nearly used up, low priorities wait",
-            Stage::Stopped => "used up, its messages wait",
+            Stage::Shedding => "nearly used up, messages of low priority wait",
+            Stage::Stopped => "used up, messages wait",
         };
-        let until = self.resets_at.map(|at| format!(", anew at {at}")).unwrap_or_default();
+        let until = self.resets_at.map(|at| format!(", reset at {at}")).unwrap_or_default();
         Some(format!("the SIM's budget is {what}: {used} of {bytes}{until}"))
     }
 }
@@ -262,7 +262,7 @@ impl State {
             own.bytes
         });
         let changed = self.count(modem, carried, now);
-        tracing::debug!(modem, sim = iccid, carried, "counting for this SIM");
+        tracing::debug!(modem, sim = iccid, carried, "traffic is counted for this SIM");
         changed
     }
 
@@ -281,9 +281,21 @@ impl State {
                 changed = true;
                 let (stage, bytes) = (allowance.stage.as_str(), budget.bytes);
                 if allowance.stage > before.stage {
-                    tracing::warn!(modem, stage, used, bytes, "the budget of its SIM");
+                    tracing::warn!(
+                        modem,
+                        stage,
+                        used,
+                        bytes,
+                        "the budget of the modem's SIM entered another stage"
+                    );
                 } else if entry.sim.is_some() {
-                    tracing::info!(modem, stage, used, bytes, "the budget of its SIM");
+                    tracing::info!(
+                        modem,
+                        stage,
+                        used,
+                        bytes,
+                        "the budget of the modem's SIM entered another stage"
+                    );
                 }
             }
         }
@@ -364,7 +376,7 @@ impl Books {
             Err(error) if error.kind() == io::ErrorKind::Other => {
                 let aside = path.with_extension("damaged");
                 std::fs::rename(&path, &aside)?;
-                tracing::error!(kept = %aside.display(), "the budget's file is damaged, all counts begin anew: {error}");
+                tracing::error!(kept = %aside.display(), "the budget's file is damaged, all accounts start at 0: {error}");
                 BTreeMap::new()
             }
             Err(error) => return Err(error),
@@ -443,7 +455,7 @@ impl Books {
         let path = self.path.clone();
         let written = tokio::task::spawn_blocking(move || json_file::write(&path, &accounts)).await;
         if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            tracing::error!(file = %self.path.display(), "could not write the budget's count: {error}");
+            tracing::error!(file = %self.path.display(), "could not write the budget's account: {error}");
             self.state().unsaved = u64::MAX;
         }
     }

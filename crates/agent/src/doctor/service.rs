@@ -129,14 +129,14 @@ impl User {
             return Finding::warn(
                 "user",
                 "the agent runs as root",
-                "it needs no more than ttys and its folder: deploy/systemd/modemfleet.service has a user for it",
+                "it needs only ttys and its folder: deploy/systemd/modemfleet.service runs it as a user of its own",
             );
         }
         if self.uid == 0 {
             return Finding::warn(
                 "user",
-                "this is root, which may open everything: whether the agent's user may is not seen",
-                "`sudo -u modemfleet modemfleet doctor` asks as the agent's user",
+                "doctor runs as root, which can open everything; the rights of the agent's user are not checked",
+                "`sudo -u modemfleet modemfleet doctor` checks as the agent's user",
             );
         }
         Finding::ok("user", format!("{self}, in the groups {groups}"))
@@ -154,29 +154,29 @@ impl Disk {
         let Trial { median, worst, free, is_volatile } = trial;
         let took = format!("a sync takes {}, at worst {}", ms(*median), ms(*worst));
         if *median >= STUCK {
-            let advice = "the medium is dying or far too slow: put the queue on another one";
+            let advice = "the medium is failing or far too slow: put the queue on another one";
             return Finding::fail(check, format!("{path}: {took}"), advice);
         }
         if *free < self.max_bytes {
             let (free, max) = (bytesize::ByteSize::b(*free), bytesize::ByteSize::b(self.max_bytes));
             return Finding::warn(
                 check,
-                format!("{path}: {free} are free, and the queue may grow to {max}"),
-                "free some, or lower `queue: { max_bytes: … }`: a full disk refuses messages (507)",
+                format!("{path}: {free} are free, but the queue can grow to {max}"),
+                "free some space, or lower `queue: { max_bytes: … }`: a full disk refuses messages (507)",
             );
         }
         if *is_volatile {
             return Finding::warn(
                 check,
-                format!("{path} is in memory (tmpfs): a power loss takes all that waits"),
-                "give `queue: { path: … }` a folder on a disk, such as /var/lib/modemfleet/queue",
+                format!("{path} is in memory (tmpfs): a power loss deletes all queued messages"),
+                "set `queue: { path: … }` to a folder on a disk, such as /var/lib/modemfleet/queue",
             );
         }
         if *median >= SLOW {
             return Finding::warn(
                 check,
-                format!("{path}: {took}, for which each hand-in waits"),
-                "a better card or disk; `queue: { fsync: interval }` where the last second may be lost with the power",
+                format!("{path}: {took}, and each publish waits for a sync"),
+                "use a better card or disk; or `queue: { fsync: interval }`, if a power loss may cost the last second",
             );
         }
         Finding::ok(check, format!("{path}: {took}"))
@@ -192,8 +192,8 @@ impl Disk {
         is_gone.then(|| {
             Finding::fail(
                 "disk",
-                format!("{path} was removed or replaced under the agent: what it takes now is gone with its process"),
-                "hand in nothing more, let it deliver what it holds (`modemfleet queue stat`), and restart it; then find what deletes that folder, or mounts over it",
+                format!("{path} was removed or replaced while the agent runs: messages that it accepts now are lost when it ends"),
+                "publish nothing more, let the agent deliver its messages (`modemfleet queue stat`), and restart it; then find the program that deletes that folder or mounts over it",
             )
         })
     }
@@ -212,7 +212,7 @@ impl Disk {
         let message = match why {
             Why::Full => format!("the disk of the queue's folder {path} is full: {words}"),
             Why::ReadOnly => {
-                format!("the file system of the queue's folder {path} can only be read: {words}")
+                format!("the file system of the queue's folder {path} is read-only: {words}")
             }
             Why::Io => format!("the disk of the queue's folder {path} fails: {words}"),
             Why::Denied | Why::Other => {
@@ -237,18 +237,18 @@ impl Why {
     fn advice(self) -> &'static str {
         match self {
             Self::Full => {
-                "remove other files from its file system (`df -h`, or `df -i` where the inodes are used up): the agent goes on by itself, and a restart would publish again what is delivered and not recorded"
+                "remove other files from its file system (`df -h`, or `df -i` if the inodes are used up): the agent then continues by itself. Do not restart it: messages whose delivery is not recorded would be published again"
             }
             Self::ReadOnly => {
-                "the kernel does that after an error: see `dmesg`, check the file system and mount it again for writing; a unit with ProtectSystem=strict needs the folder in `ReadWritePaths=`"
+                "the kernel makes a file system read-only after an error: see `dmesg`, check it and mount it for writing again; a unit with ProtectSystem=strict needs the folder in `ReadWritePaths=`"
             }
             Self::Io => {
-                "see `dmesg`; stop the agent, copy the folder to another disk while it can be read, and give `queue: { path: … }` that"
+                "see `dmesg`; stop the agent, copy the folder to another disk while it is readable, and set `queue: { path: … }` to the copy"
             }
             Self::Denied => {
-                "make the agent's user its owner (`chown modemfleet`, mode 0700), or give `queue: { path: … }` another place"
+                "make the agent's user its owner (`chown modemfleet`, mode 0700), or set `queue: { path: … }` to another folder"
             }
-            Self::Other => "see the agent's log, or give `queue: { path: … }` another place",
+            Self::Other => "see the agent's log, or set `queue: { path: … }` to another folder",
         }
     }
 }
@@ -270,18 +270,18 @@ impl Recovery {
             (Some(true), _) => Finding::ok(check, format!("{socket} resets modems for the agent")),
             (Some(false), _) => Finding::fail(
                 check,
-                format!("{socket} is there, and this user may not write to it"),
-                "it belongs to the group modemfleet: run the agent as that",
+                format!("{socket} is there, but this user cannot write to it"),
+                "it belongs to the group modemfleet: run the agent with that group",
             ),
             (None, true) => Finding::warn(
                 check,
-                format!("{socket} is not there: no USB device can be reset"),
+                format!("{socket} does not exist: no USB device can be reset"),
                 enable,
             ),
             (None, false) => Finding::fail(
                 check,
                 format!(
-                    "{socket} is not there, and `power_script` of {} needs it",
+                    "{socket} does not exist, and `power_script` of {} needs it",
                     self.scripts.join(", ")
                 ),
                 enable,
@@ -294,14 +294,15 @@ impl Watchdog {
     /// Returns the finding on the watchdog.
     pub fn finding(&self) -> Finding {
         let check = "watchdog";
-        let install = "run it as deploy/systemd/modemfleet.service, which has WatchdogSec=30s";
+        let install =
+            "run the agent with deploy/systemd/modemfleet.service, which has WatchdogSec=30s";
         match self {
             Self::Watched(limit) => {
                 let every = humantime::format_duration(*limit);
-                Finding::ok(check, format!("systemd wants a sign of life each {every}"))
+                Finding::ok(check, format!("systemd expects a sign of life each {every}"))
             }
             Self::Unwatched => {
-                Finding::warn(check, "nobody starts the agent again where it hangs", install)
+                Finding::warn(check, "no watchdog restarts the agent if it hangs", install)
             }
             Self::Unit(path, true) => {
                 Finding::ok(check, format!("{} has a watchdog", path.display()))
@@ -361,7 +362,7 @@ mod tests {
             &of(Ok(Trial { median: ms(2_000), ..trial.clone() })),
             Level::Fail,
             "2000.0 ms",
-            "dying",
+            "failing",
         );
         check(
             &of(Ok(Trial { free: 1 << 20, ..trial.clone() })),
@@ -381,7 +382,7 @@ mod tests {
     fn a_disk_that_is_not_written_is_cured_by_what_ails_it() {
         for (why, message, advice) in [
             (Why::Full, "is full: words", "`df -h`"),
-            (Why::ReadOnly, "can only be read: words", "ReadWritePaths="),
+            (Why::ReadOnly, "is read-only: words", "ReadWritePaths="),
             (Why::Io, "fails: words", "copy the folder to another disk"),
             (Why::Denied, "cannot be written: words", "chown modemfleet"),
             (Why::Other, "cannot be written: words", "the agent's log"),
@@ -409,9 +410,9 @@ mod tests {
             (
                 Failing::DiskFull,
                 "is full: the agent's last commit failed",
-                "a restart would publish",
+                "would be published again",
             ),
-            (Failing::ReadOnly, "can only be read", "dmesg"),
+            (Failing::ReadOnly, "is read-only", "dmesg"),
             (Failing::Io, "fails: the agent's", "another disk"),
             (Failing::Other, "cannot be written", "log"),
         ] {
@@ -427,9 +428,9 @@ mod tests {
         };
         assert_eq!(of(None, false, &[]), None);
         check(&of(Some(true), true, &[]).unwrap(), Level::Ok, "/run/r.sock", "");
-        check(&of(None, true, &[]).unwrap(), Level::Warn, "is not there", "systemctl enable");
+        check(&of(None, true, &[]).unwrap(), Level::Warn, "does not exist", "systemctl enable");
         check(&of(None, false, &["north"]).unwrap(), Level::Fail, "of north", "systemctl enable");
-        check(&of(Some(false), true, &[]).unwrap(), Level::Fail, "may not write", "group");
+        check(&of(Some(false), true, &[]).unwrap(), Level::Fail, "cannot write", "group");
     }
 
     #[test]

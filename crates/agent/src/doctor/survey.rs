@@ -149,7 +149,8 @@ async fn of_running(
     user: &User,
 ) -> Vec<Finding> {
     let Running { place, snapshot, link, busy, states, budget, .. } = running;
-    let reason = || snapshot.reason.clone().unwrap_or_else(|| "nothing is known of it".to_owned());
+    let reason =
+        || snapshot.reason.clone().unwrap_or_else(|| "nothing is known about it".to_owned());
     let exam = match link {
         Some(link) => Ok(link.exam().await),
         None => Err(reason()),
@@ -182,7 +183,7 @@ async fn of_asked(
     let place = match (&fixed, &modem.matching.usb_path) {
         (Some(port), _) => port.display().to_string(),
         (None, Some(usb_path)) => format!("a modem at USB {usb_path}"),
-        (None, None) => "a modem that fits `match`".to_owned(),
+        (None, None) => "a modem that matches `match`".to_owned(),
     };
     let tty = fixed.or_else(|| at_port(devices, modem));
     let mut port = seen_port(place, tty.clone(), modem).await;

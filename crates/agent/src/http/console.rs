@@ -71,26 +71,31 @@ pub(super) async fn run(
     let body = body_of(request).await?;
     let asked: Command = serde_json::from_slice(&body).map_err(|error| {
         // Its words would repeat the text, which may be a secret.
-        let words = format!("the body is not what it should be, at column {}", error.column());
+        let words = format!("the body is not valid, at column {}", error.column());
         ApiError::new(StatusCode::BAD_REQUEST, "body", words)
     })?;
     let modem = modems::named(&view, &asked.modem)?;
     let (name, dangerous) = (modem.name.as_str(), asked.dangerous);
     if dangerous && gate.is_unguarded() {
-        let words = "whoever reaches this port could lose the modem: what may harm goes by `http.socket`, or \
-                     with an `http.token`";
+        let words = "anyone who reaches this port could make the modem unusable: commands that may do harm need \
+                     `http.socket` or an `http.token`";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "needs_token", words));
     }
     let order = console.commands.order(wish(asked)?, ConsoleContext::Shared).map_err(refused)?;
     let Ok(_place) = console.places.try_acquire() else {
-        let words = format!("{COMMANDS} commands are under way; wait for one");
+        let words = format!("{COMMANDS} commands are running; wait until one ends");
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));
     };
     let at = modem.access.at().ok_or_else(|| no_port(&modem))?;
     if order.is_harmless() {
-        tracing::debug!(modem = name, command = order.shown(), "sent by hand");
+        tracing::debug!(modem = name, command = order.shown(), "command sent from the console");
     } else {
-        tracing::warn!(modem = name, command = order.shown(), dangerous, "sent by hand");
+        tracing::warn!(
+            modem = name,
+            command = order.shown(),
+            dangerous,
+            "command sent from the console"
+        );
     }
     Ok(axum::Json(console.commands.run(&at, order).await))
 }
@@ -98,7 +103,7 @@ pub(super) async fn run(
 /// The whole body: only the command itself may take longer than a request.
 async fn body_of(request: Request) -> Result<Bytes, ApiError> {
     let Ok(body) = tokio::time::timeout(REQUEST, Bytes::from_request(request, &())).await else {
-        let words = format!("the body did not come within {} s", REQUEST.as_secs());
+        let words = format!("the body did not arrive within {} s", REQUEST.as_secs());
         return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", words));
     };
     body.map_err(|rejection| match rejection.status() {
@@ -113,7 +118,7 @@ async fn body_of(request: Request) -> Result<Bytes, ApiError> {
 fn wish(asked: Command) -> Result<Wish, ApiError> {
     let data = asked.data_base64.map(|data| STANDARD.decode(Zeroizing::new(data).as_bytes()));
     let data = data.transpose().map_err(|_fault| {
-        ApiError::new(StatusCode::BAD_REQUEST, "body", "data_base64 is no Base64")
+        ApiError::new(StatusCode::BAD_REQUEST, "body", "data_base64 is not Base64")
     })?;
     Ok(Wish {
         line: Zeroizing::new(asked.line),
@@ -174,7 +179,7 @@ pub(super) async fn urcs(
         Query::once(query.as_deref(), &["modem"]).map_err(ApiError::parameter)?.take("modem");
     let name = whose.ok_or_else(|| ApiError::parameter("the parameter modem is missing"))?;
     let hearing = modems::named(&view, &name)?.access.listen().ok_or_else(|| {
-        let words = "too many listen to this modem; close a console";
+        let words = "too many consoles listen to this modem; close one";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
     })?;
     let reader = Reader { hearing, stop: streams.stop().clone() };

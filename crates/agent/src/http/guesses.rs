@@ -90,7 +90,7 @@ impl Guesses {
             tracing::warn!(
                 peer,
                 count,
-                "wrong tokens were shown to the API, the last one by this peer"
+                "the API received wrong tokens, the last one from this peer"
             );
             // Nothing is lost with either arm.
             tokio::select! { () = tokio::time::sleep(QUIET) => {}, () = stop.cancelled() => return }

@@ -71,7 +71,7 @@ pub(super) async fn confirm(
             Ok(false) => Err(refused(ReadError::UnknownReader)),
             Err(error) => Err(refused(error.into())),
         },
-        _ => Err(ApiError::bad("parameter", "say through=CURSOR, or forget=true")),
+        _ => Err(ApiError::bad("parameter", "give through=CURSOR or forget=true")),
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn readers(State(streams): State<Streams>) -> Result<Json<Reade
 
 fn inbox_of(streams: &Streams) -> Result<&Inbox, ApiError> {
     streams.downlink().inbox().ok_or_else(|| {
-        let words = "the fleet file has no `inbox`: what comes down is not kept";
+        let words = "the fleet file has no `inbox`: received messages are not kept";
         ApiError::new(StatusCode::NOT_FOUND, "no_inbox", words)
     })
 }

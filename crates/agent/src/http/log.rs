@@ -51,11 +51,11 @@ pub(super) async fn change(
     }
     if let Some(filter) = &change.filter {
         log.set_filter(filter).map_err(|words| bad("filter", words))?;
-        tracing::info!(filter, "logging by another filter");
+        tracing::info!(filter, "log filter changed");
     }
     if let Some(modem) = &change.trace {
         log.traced().set(modem, time);
-        tracing::info!(modem, seconds = time.as_secs(), "logging the AT dialogue");
+        tracing::info!(modem, seconds = time.as_secs(), "trace of the AT dialogue started");
     }
     if let Some(modem) = &change.untrace {
         log.traced().set(modem, Duration::ZERO);

@@ -117,11 +117,11 @@ pub(super) async fn requeue(
     let step =
         backlog::requeue(queue, dir, &params.selection, params.after).await.map_err(failed)?;
     if step.done > 0 {
-        tracing::info!(messages = step.done, "brought back what was set aside");
+        tracing::info!(messages = step.done, "dead letters were put back into the queue");
         // Their lanes may be gone from the fleet file since.
         view.strays.notify_one();
     }
-    answer(&params, Done::Requeued, step, "no such message is set aside")
+    answer(&params, Done::Requeued, step, "there is no such dead letter")
 }
 
 /// `POST /api/v1/queue/purge`.
@@ -141,7 +141,7 @@ pub(super) async fn purge(
     if step.done > 0 {
         tracing::warn!(messages = step.done, "messages were purged by an operator");
     }
-    answer(&params, Done::Purged, step, "no such message is in the queue, or it is on its way")
+    answer(&params, Done::Purged, step, "no such message is in the queue, or it is being delivered")
 }
 
 fn answer(
@@ -199,9 +199,7 @@ impl Params {
                 let age: Option<Duration> = humantime::parse_duration(value).ok();
                 selection.older_than = Some(age.ok_or_else(|| wrong("a time such as 90s or 2h"))?);
             }
-            "after" => {
-                self.after = value.parse().map_err(|_| wrong("a place as `next` tells it"))?
-            }
+            "after" => self.after = value.parse().map_err(|_| wrong("a place from `next`"))?,
             "limit" => self.limit = Some(number()?),
             "payload" => self.payload = boolean()?,
             _ => self.all = boolean()?,
@@ -212,7 +210,7 @@ impl Params {
     /// Refuses to change everything unless the request says so.
     fn meant(self) -> Result<Self, ApiError> {
         if self.selection.is_everything() && !self.all {
-            return Err(bad("say which messages are meant, or all=true"));
+            return Err(bad("select messages, or give all=true"));
         }
         Ok(self)
     }

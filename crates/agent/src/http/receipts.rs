@@ -56,11 +56,11 @@ pub(super) async fn receipt(
 ) -> Result<Json<Receipt>, ApiError> {
     takes_none(query.as_deref())?;
     let id = id.ok().and_then(|Path(text)| read(&text)).ok_or_else(|| {
-        let words = "an id of a message is a UUID, as the answer of a hand-in names it";
+        let words = "the id of a message is a UUID, as in the answer to its publish";
         ApiError::new(StatusCode::BAD_REQUEST, "id", words)
     })?;
     let receipt = receipts.of(id).await.map_err(failed)?.ok_or_else(|| {
-        let words = "no such message is known, or no longer";
+        let words = "no such message is known, or it is known no longer";
         ApiError::new(StatusCode::NOT_FOUND, "unknown_message", words)
     })?;
     Ok(Json(receipt))

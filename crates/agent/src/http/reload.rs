@@ -44,7 +44,7 @@ pub(super) async fn has_place(
     next: Next,
 ) -> Result<Response, ApiError> {
     let Ok(_place) = reloading.uploads.try_acquire() else {
-        let words = format!("{UPLOADS} fleet files are being sent or judged; try again later");
+        let words = format!("{UPLOADS} fleet files are being sent or checked; try again later");
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));
     };
     Ok(next.run(request).await)

@@ -63,7 +63,7 @@ impl Tokens {
         let same = all.as_ref().zip(publish.as_ref()).is_some_and(|(one, other)| one.0 == other.0);
         match &http.publish_token {
             Some(secret) if same => Err(secret.unusable(
-                "holds the same as `token`: who may publish could do everything; make another one",
+                "holds the same token as `token`, so every publisher could do everything; make another one",
             )),
             _ => Ok(Self { all, publish }),
         }
@@ -96,7 +96,7 @@ fn read(key: &str, secret: Option<&Ref>, http: &Http) -> Result<Option<Token>, S
     if http.is_open() && secret.expose_secret().len() < SHORT_TOKEN {
         tracing::warn!(
             key,
-            "a token of fewer than {SHORT_TOKEN} characters, and other machines can guess at it: make a longer one"
+            "the token has fewer than {SHORT_TOKEN} characters, and other machines can try to guess it: make a longer one"
         );
     }
     Ok(Some(Token::new(&secret)))

@@ -128,7 +128,7 @@ impl Downlink {
             self.inner.metrics.applications.downlink_refused(&message.session);
             // Without the topic, so that the log counts repetitions instead.
             let session = &message.session;
-            return tracing::warn!(%session, "a message came down and is dropped: its topic {reason}");
+            return tracing::warn!(%session, "a received message is dropped: its topic {reason}");
         }
         let message = Arc::new(message);
         let Some(inbox) = &self.inner.inbox else { return self.spread(&message, false) };
@@ -142,9 +142,7 @@ impl Downlink {
         // A disk that refused it is no reason to withhold it.
         let then = move |stored: Result<_, _>| downlink.spread(&message, stored.is_ok());
         if inbox.put(stored, then).is_err() {
-            tracing::warn!(
-                "messages come down faster than the disk takes them: the newest are lost"
-            );
+            tracing::warn!("messages arrive faster than the disk stores them: the newest are lost");
         }
     }
 

@@ -80,14 +80,14 @@ pub enum Refusal {
         reason: &'static str,
     },
     /// The payload is longer than a modem takes.
-    #[error("the payload has {bytes} bytes, and at most {MAX_PAYLOAD} fit")]
+    #[error("the payload has {bytes} bytes; at most {MAX_PAYLOAD} fit")]
     TooLarge {
         /// Its length.
         bytes: usize,
     },
     /// It is larger than the modem of any path takes, or empty if they take nothing empty.
     #[error(
-        "no modem of its route takes a topic of {topic} and a payload of {payload} bytes; they take {room}"
+        "no modem of the route takes a topic of {topic} and a payload of {payload} bytes; they take {room}"
     )]
     TooLargeForPaths {
         /// Bytes of the topic.
@@ -112,7 +112,7 @@ pub enum Refusal {
         reason: &'static str,
     },
     /// It is said to be text (MQTT 5's Payload Format Indicator), and is none.
-    #[error("the payload is said to be UTF-8, and is not")]
+    #[error("the payload is marked as UTF-8, but is not UTF-8")]
     NoText,
     /// No route matches.
     #[error("no route matches the topic {topic:?}")]

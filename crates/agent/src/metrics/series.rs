@@ -35,7 +35,7 @@ impl Maker<'_> {
 
     pub(super) fn histogram(&self, family: &Family) -> prometheus::Result<HistogramVec> {
         let Kind::Histogram(buckets) = family.kind else {
-            return Err(prometheus::Error::Msg(format!("{} is no histogram", family.name)));
+            return Err(prometheus::Error::Msg(format!("{} is not a histogram", family.name)));
         };
         let opts = HistogramOpts { common_opts: family.opts(), buckets: buckets.to_vec() };
         let made = HistogramVec::new(opts, &family.label_names())?;

@@ -130,7 +130,7 @@ fn security(session: &fleet::Session) -> Security {
         Some(tls) if tls.is_insecure() => {
             tracing::warn!(
                 session = %session.id,
-                "`insecure: true`: the broker's certificate is not checked, and whoever is on the way can read and change everything"
+                "`insecure: true`: the broker's certificate is not checked, so anyone on the network path can read and change everything"
             );
             Security::InsecureTls
         }

@@ -236,12 +236,12 @@ impl Reconciler {
             if entry.panics.len() < MAX_PANICS {
                 let from = now + entry.backoff.next_wait();
                 entry.observed = Observed::Idle { from };
-                tracing::error!(modem = name, "the modem's task panicked; it begins again");
-                modem.panicked("its task panicked; it begins again");
+                tracing::error!(modem = name, "the modem's task panicked; it restarts");
+                modem.panicked("its task panicked; it restarts");
             } else {
                 tracing::error!(
                     modem = name,
-                    "the modem's task panicked {MAX_PANICS} times and is left alone"
+                    "the modem's task panicked {MAX_PANICS} times and is not restarted"
                 );
                 modem.give_up("its task panicked too often; restart the agent, and report this");
             }

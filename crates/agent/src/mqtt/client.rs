@@ -239,14 +239,14 @@ impl Client {
             }
             Incoming::Connect(_) => Err(fault(Reason::ProtocolError, "a second CONNECT")),
             Incoming::Unexpected => {
-                Err(fault(Reason::ProtocolError, "a packet that only a server sends"))
+                Err(fault(Reason::ProtocolError, "a packet that only a server may send"))
             }
         }
     }
 
     fn published(&mut self, id: Option<Id>, alias: bool, message: Message) -> Result<(), End> {
         if alias {
-            return Err(fault(Reason::TopicAliasInvalid, "a topic alias, where 0 are allowed"));
+            return Err(fault(Reason::TopicAliasInvalid, "a topic alias, but none is allowed"));
         }
         if message.topic.is_empty() || message.topic.contains(['+', '#']) {
             return Err(fault(Reason::TopicNameInvalid, "an empty topic, or one with wildcards"));
@@ -357,7 +357,7 @@ impl Client {
             true => Ok(()),
             false => Err(fault(
                 Reason::PacketTooLarge,
-                "the client takes no packet as large as the answer",
+                "the answer is larger than the client's maximum packet size",
             )),
         }
     }
@@ -397,7 +397,10 @@ impl Client {
     fn set_expiry(&mut self, expiry: Option<Duration>) -> Result<(), End> {
         let Some(expiry) = expiry else { return Ok(()) };
         if self.agreed.as_ref().is_some_and(|agreed| agreed.is_brief) && !expiry.is_zero() {
-            return Err(fault(Reason::ProtocolError, "a session is to last that was to end"));
+            return Err(fault(
+                Reason::ProtocolError,
+                "a session was made persistent that would have ended",
+            ));
         }
         if let Some(kept) = &mut self.kept {
             kept.set_expiry(expiry);

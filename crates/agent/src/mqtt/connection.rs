@@ -28,7 +28,7 @@ use super::{FOREVER, WRITE};
 use crate::messages::downlink::{self, Subscription};
 
 /// The reason for which a silent client is given up.
-const SILENT: &str = "nothing came within 1.5 times the keep-alive";
+const SILENT: &str = "no packet arrived within 1.5 times the keep-alive";
 
 /// The event that ends a wait.
 enum Woken {

@@ -34,5 +34,5 @@ pub(super) fn fault(reason: Reason, words: impl Into<String>) -> End {
 
 /// The end of a client whose client id another one has now.
 pub(super) fn taken_over() -> End {
-    fault(Reason::SessionTakenOver, "another client came with its client id")
+    fault(Reason::SessionTakenOver, "another client connected with its client id")
 }

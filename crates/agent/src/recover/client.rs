@@ -43,7 +43,7 @@ impl Recoverer {
             Ok(Ok(None)) => failed(format!("{} gave no answer", self.socket.display())),
             Ok(Err(AskError::Closed(error))) => Err(PrivilegedError::Unavailable {
                 reason: format!(
-                    "nobody answers at {} ({error}); enable modemfleet-recover.socket",
+                    "no answer at {} ({error}); enable modemfleet-recover.socket",
                     self.socket.display()
                 ),
             }),
@@ -78,7 +78,7 @@ impl Privileged for Recoverer {
         let tty = tty.to_owned();
         let place = tokio::task::spawn_blocking(move || usb_path(Path::new(TTYS), &tty)).await;
         let Some(place) = place.ok().flatten() else {
-            let reason = "its tty is not there, or is no USB device's".to_owned();
+            let reason = "its tty is not there, or does not belong to a USB device".to_owned();
             return Err(PrivilegedError::Unavailable { reason });
         };
         self.ask(&PrivilegedAction::UsbReset(place)).await

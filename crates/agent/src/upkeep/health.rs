@@ -37,7 +37,7 @@ pub struct Degraded {
 fn words(why: Failing) -> &'static str {
     match why {
         Failing::DiskFull => "its disk is full",
-        Failing::ReadOnly => "its file system can only be read",
+        Failing::ReadOnly => "its file system is read-only",
         Failing::Io => "its disk fails",
         Failing::Removed => "its folder was removed or replaced",
         Failing::Other => "see the log",
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(of(None), None, "what failed earlier is over");
         for (why, phrase) in [
             (Failing::DiskFull, "disk is full; 7 commits"),
-            (Failing::ReadOnly, "can only be read"),
+            (Failing::ReadOnly, "is read-only"),
             (Failing::Io, "disk fails"),
             (Failing::Removed, "removed or replaced"),
             (Failing::Other, "see the log"),

@@ -41,7 +41,7 @@ pub fn stopping() {
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!("could not tell the service manager: {error}");
+        tracing::warn!("could not notify the service manager: {error}");
     }
 }
 
@@ -167,9 +167,9 @@ impl Handed {
         for (name, listener) in &self.tcp {
             let at = listener.local_addr().map_or_else(|_| "?".to_owned(), |at| at.to_string());
             tracing::error!(
-                "systemd holds {at} for this agent (socket {name:?}), and the fleet file listens there for nothing: \
+                "systemd holds {at} for this agent (socket {name:?}), and no part of the fleet file listens there: \
                  make `listen` of `http` or `hand_in.mqtt` and ListenStream= of that unit the same, or disable it; \
-                 who connects there gets no answer"
+                 connections there get no answer"
             );
         }
         let mut served = Vec::new();
@@ -177,9 +177,9 @@ impl Handed {
             let at = path_of(&listener).unwrap_or_default();
             let is_ours = name == PACKAGED || name == UNNAMED;
             let fate =
-                if is_ours { "it serves the API" } else { "who connects there gets no answer" };
+                if is_ours { "it serves the API" } else { "connections there get no answer" };
             tracing::warn!(
-                "systemd holds {} for this agent (socket {name:?}), which the fleet file does not name: {fate}, and \
+                "systemd holds {} for this agent (socket {name:?}), which the fleet file does not name: {fate}, but \
                  commands do not find it; make `http.socket` and ListenStream= of that unit the same, or disable it",
                 at.display()
             );

@@ -219,7 +219,7 @@ impl TelemetryTask {
         match other.publish(message).await {
             Outcome::Acknowledged => true,
             Outcome::Lost { by_broker: true } => {
-                tracing::warn!(session = %self.session.id, other = %other.id, "the broker closed a session that said of another one that it is offline; not tried any more");
+                tracing::warn!(session = %self.session.id, other = %other.id, "the broker closed this session when it published `offline` for another one; not tried again");
                 self.others.clear();
                 true
             }
@@ -255,7 +255,7 @@ impl TelemetryTask {
             Outcome::Lost { by_broker } => {
                 self.kicks = if by_broker { self.kicks + 1 } else { 0 };
                 if self.kicks >= KICKS {
-                    tracing::error!(session = %self.session.id, topic, "its broker closes the session each time the modem's state is told; not told any more until the agent starts again");
+                    tracing::error!(session = %self.session.id, topic, "the broker closes the session each time telemetry is published; telemetry stops until the agent restarts");
                 }
                 false
             }

@@ -145,7 +145,7 @@ impl Files {
             let chain: &dyn std::error::Error = error;
             tracing::error!(
                 error = chain,
-                "what comes down is not stored until the inbox can be opened"
+                "received messages are not stored until the inbox can be opened"
             );
         }
         self.open_again = now.running.saturating_add(OPEN_AGAIN);
@@ -168,7 +168,7 @@ impl Files {
         self.corruptions = self.corruptions.saturating_add(1);
         tracing::error!(
             kept = %kept.display(),
-            "the inbox's file is damaged ({words}): it was moved aside, what it held is not delivered, and a new one is begun"
+            "the inbox's file is damaged ({words}): it was moved aside, its messages are not delivered, and a new file is used"
         );
         Ok(())
     }
@@ -205,7 +205,7 @@ impl Files {
             let chain: &dyn std::error::Error = &error;
             tracing::error!(
                 error = chain,
-                "a commit of the inbox failed: what comes down is not stored"
+                "a commit of the inbox failed: received messages are not stored"
             );
         }
         error

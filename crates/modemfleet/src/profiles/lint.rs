@@ -16,16 +16,16 @@ use fleet::printable::complain;
 use fleet::printable::printable;
 
 const EXAMPLES: &str = "Examples:
-  modemfleet profiles lint                 the models of this build and of the folder
-  modemfleet profiles lint acme.yaml       as if acme.yaml lay in the folder, too
+  modemfleet profiles lint                 check the models of this build and of the folder
+  modemfleet profiles lint acme.yaml       check acme.yaml as a part of the folder
 
-Exit codes: 0 good, also with remarks; 2 something is wrong, and the agent would refuse it.";
+Exit codes: 0 valid (there may be remarks), 2 errors, for which the agent would refuse the models.";
 
 /// Checks files of models, as the agent would read them from its folder.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Files to check as if they lay in the folder; one of the same name there is left out.
+    /// Files to check as a part of the folder; each replaces a file of the same name there.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print one JSON object.

@@ -93,7 +93,7 @@ impl Around {
         let why = match self.task.join_next().await {
             Some(Ok(Err(error))) => error,
             Some(Err(error)) => anyhow!(error),
-            Some(Ok(Ok(()))) | None => anyhow!("it ended by itself"),
+            Some(Ok(Ok(()))) | None => anyhow!("it ended unexpectedly"),
         };
         ScanError::Discovery(why)
     }

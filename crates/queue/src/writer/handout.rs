@@ -54,7 +54,7 @@ impl Writer {
             return;
         }
         let writes = torn.into_iter().map(|id| {
-            tracing::error!(%id, "a stored message does not fit its checksum; set aside");
+            tracing::error!(%id, "a stored message does not match its checksum; it becomes a dead letter");
             let change = Change::SetAside { reason: DAMAGED.to_owned(), words: TORN.to_owned() };
             Write::Change { id, change, found: false, answer: oneshot::channel().0 }
         });

@@ -38,7 +38,7 @@ impl Presence {
         if let Some(is) = elsewhere.as_deref().filter(|_| !self.lost) {
             let (dir, is) = (dir.display(), is.display());
             tracing::error!(
-                "a file of the queue in {dir} was removed or replaced, and is {is} now; nothing is taken any more, since it would be gone at the end: put it back, or restart"
+                "a file of the queue in {dir} was removed or replaced, and is {is} now; no message is accepted any more, since it would be lost at the end: restore the file, or restart"
             );
         }
         self.lost = elsewhere.is_some();

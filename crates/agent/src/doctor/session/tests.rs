@@ -57,8 +57,8 @@ fn check(findings: &[Finding], check: &str, level: Level, message: &str) {
 fn a_broker_is_judged_by_how_it_is_written() {
     for (url, level, message) in [
         ("mqtt://broker.example.com", Level::Ok, "mqtt://broker.example.com:1883"),
-        ("mqtt://127.0.0.1:1883", Level::Warn, "that is the modem itself"),
-        ("mqtt://localhost", Level::Warn, "that is the modem itself"),
+        ("mqtt://127.0.0.1:1883", Level::Warn, "that address is the modem itself"),
+        ("mqtt://localhost", Level::Warn, "that address is the modem itself"),
         ("mqtt://192.168.1.4", Level::Warn, "a private address"),
         ("mqtt://broker.example.com:8883", Level::Warn, "usually for mqtts"),
     ] {

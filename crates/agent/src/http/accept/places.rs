@@ -370,7 +370,7 @@ impl Places {
             tracing::warn!(
                 count,
                 last_from = %origin,
-                "more HTTP connections than the {places} places: those that wait longest for their clients are closed"
+                "more HTTP connections than the {places} places: those that have waited longest for their clients are closed"
             );
         }
     }

@@ -169,7 +169,7 @@ function ages() {
 const stream = new EventSource("api/v1/events");
 stream.addEventListener("fleet", (event) => show(JSON.parse(event.data)));
 stream.addEventListener("error", () => {
-  at("summary").textContent = "No connection to the agent; what is shown is old";
+  at("summary").textContent = "No connection to the agent; the page shows old data";
   at("summary").className = "bad";
 });
 setInterval(ages, 1000);

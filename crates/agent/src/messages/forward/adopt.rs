@@ -74,10 +74,10 @@ struct Page {
 #[derive(Debug, thiserror::Error)]
 enum AdoptError {
     /// The waiting messages could not be read.
-    #[error("could not read what waits in the queue")]
+    #[error("could not read the waiting messages of the queue")]
     Read(#[from] BacklogError),
     /// The queue did not move something.
-    #[error("the queue could not move what waits")]
+    #[error("the queue could not move waiting messages")]
     Move(#[from] AppendError),
 }
 
@@ -180,7 +180,7 @@ impl Adoption {
                 };
                 orphan.is_settled = one_by_one || matches!(settled, Ok(true));
                 if let (Err(error), true) = (settled, one_by_one) {
-                    let words = "messages of a lane that is gone wait until it is tried again";
+                    let words = "messages of a removed lane wait for the next attempt to move them";
                     tracing::error!(lane = %orphan.lane, "{words}: {}", Chain(&error));
                     is_done = false;
                 }
@@ -277,7 +277,7 @@ async fn rename(
     for _ in 0..ATTEMPTS {
         let messages = waiting(queue, &orphan.lane);
         if queue.rename_lane(&orphan.lane, &home).await? {
-            tracing::info!(lane = %orphan.lane, %home, messages, "a lane that is gone has a new name");
+            tracing::info!(lane = %orphan.lane, %home, messages, "a removed lane has a new name");
             // Its forwarder may have been lost, and have left some behind.
             drop(queue.look_again(&home));
             sort_out(queue, reader, orphan, &home).await?;
@@ -329,7 +329,7 @@ async fn move_each(queue: &Queue, reader: &mut Reader, orphan: &Orphan) -> Resul
         }
     }
     if moved > 0 {
-        tracing::info!(lane = %orphan.lane, moved, "messages of a lane that is gone were moved to others");
+        tracing::info!(lane = %orphan.lane, moved, "messages of a removed lane were moved to other lanes");
     }
     if stranded > 0 {
         warn_stranded(&orphan.lane, stranded);
@@ -369,7 +369,7 @@ fn warn_stranded(lane: &str, stranded: u64) {
     tracing::warn!(
         lane,
         stranded,
-        "queued messages have no way out by this fleet file; they are kept"
+        "queued messages have no route in this fleet file; they are kept"
     );
 }
 
@@ -409,7 +409,7 @@ impl Adopter {
         self.stop.cancel();
         while let Some(ended) = self.running.join_next().await {
             if let Err(error) = ended {
-                tracing::error!("the adoption of lanes that are gone was lost: {error}");
+                tracing::error!("the adoption of removed lanes was lost: {error}");
             }
         }
     }
@@ -419,9 +419,9 @@ impl Adopter {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn failed(&mut self) -> anyhow::Error {
-        let words = "the adoption of lanes that are gone";
+        let words = "the adoption of removed lanes";
         match self.running.join_next().await {
-            Some(Ok(())) => anyhow::anyhow!("{words} ended by itself"),
+            Some(Ok(())) => anyhow::anyhow!("{words} ended unexpectedly"),
             Some(Err(panic)) => anyhow::anyhow!(panic).context(format!("{words} panicked")),
             None => std::future::pending().await,
         }

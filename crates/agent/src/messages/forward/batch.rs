@@ -20,11 +20,11 @@ pub(crate) fn flaw(batch: &Batch, payload: &[u8]) -> Option<&'static str> {
         BatchFormat::JsonArray => {
             let text = std::str::from_utf8(payload).ok();
             let is_json = text.is_some_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
-            (!is_json).then_some("is no JSON, and its route makes JSON arrays of its messages")
+            (!is_json).then_some("is not JSON, and its route makes JSON arrays of its messages")
         }
         BatchFormat::Lines => payload
             .contains(&b'\n')
-            .then_some("holds a line feed, and its route puts each message on a line"),
+            .then_some("has a line feed, and its route puts each message on a line"),
     }
 }
 

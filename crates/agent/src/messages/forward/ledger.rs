@@ -38,7 +38,7 @@ const EXCUSED: u32 = 8;
 
 /// The words with a message that is set aside since brokers close their sessions under it.
 const POISON: &str =
-    "its broker closes the session each time it is published; it may forbid the topic";
+    "the broker closes the session each time this message is published; it may forbid the topic";
 
 /// The end of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]

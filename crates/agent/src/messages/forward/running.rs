@@ -136,7 +136,9 @@ impl Forwarding {
         loop {
             match self.tasks.join_next().await {
                 Some(Ok(lane)) if !self.is_told(&lane) => {
-                    return anyhow::anyhow!("the forwarder of the lane {lane:?} ended by itself");
+                    return anyhow::anyhow!(
+                        "the forwarder of the lane {lane:?} ended unexpectedly"
+                    );
                 }
                 Some(Ok(lane)) => drop(self.running.remove(&lane)),
                 Some(Err(panic)) => return anyhow::anyhow!(panic).context("a forwarder panicked"),

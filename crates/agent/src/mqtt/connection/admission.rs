@@ -51,7 +51,7 @@ impl<S: Link> Connection<S> {
     async fn admitted(&mut self) -> Result<Admitted, End> {
         let connect = match timeout(CONNECT, self.connect()).await {
             Ok(connect) => connect?,
-            Err(_) => return Err(fault(Reason::MaximumConnectTime, "no CONNECT came in time")),
+            Err(_) => return Err(fault(Reason::MaximumConnectTime, "no CONNECT arrived in time")),
         };
         let assigned = connect.client_id.is_empty().then(|| uuid::Uuid::now_v7().to_string());
         self.check_client_id(&connect)?;
@@ -69,11 +69,14 @@ impl<S: Link> Connection<S> {
             match self.client.decode() {
                 Ok(Some(Incoming::Connect(connect))) => return Ok(connect),
                 Ok(Some(_)) => {
-                    return Err(fault(Reason::ProtocolError, "the first packet is no CONNECT"));
+                    return Err(fault(Reason::ProtocolError, "the first packet is not a CONNECT"));
                 }
                 Err(Malformed { refusal: Some(reason), .. }) => return Err(End::Refused(reason)),
                 Err(Malformed { reason, .. }) => {
-                    return Err(fault(reason, "what came first is no CONNECT of MQTT 3.1 to 5"));
+                    return Err(fault(
+                        reason,
+                        "the first packet is not a CONNECT of MQTT 3.1 to 5",
+                    ));
                 }
                 Ok(None) => {}
             }
@@ -107,7 +110,7 @@ impl<S: Link> Connection<S> {
         // With the port no two lines would be the same, and the log is to count repetitions.
         tracing::warn!(
             address = %self.address,
-            "a local MQTT client showed no good user name and password"
+            "a local MQTT client gave a wrong user name or password"
         );
         tokio::select! {
             () = sleep(WRONG_PASSWORD) => {}

@@ -49,7 +49,7 @@ impl Left {
         }
         let lost = self.in_hand.lost();
         if lost > 0 {
-            let words = "messages of QoS 0, or wills, found no room and are lost";
+            let words = "messages of QoS 0, or wills, found no room in the queue and are lost";
             tracing::warn!(peer = self.peer, lost, "{words}");
             (0..lost).for_each(|_| self.serving.hand_in.refused(WayIn::Mqtt));
         }

@@ -48,7 +48,7 @@ impl<S: Link> Connection<S> {
     fn not_kept(&self, reason: ConnectReason) -> End {
         tracing::warn!(
             address = %self.address,
-            "the session, or the client id, that a local MQTT client asks for cannot be had: {reason:?}"
+            "a local MQTT client cannot have its session or client id: {reason:?}"
         );
         End::Refused(reason)
     }

@@ -136,7 +136,7 @@ impl Forwarder {
                     let payload = self.ledger.lease(order).map_or(0, |lease| lease.payload.len());
                     let rooms = self.paths.rooms();
                     let words = format!(
-                        "its payload of {payload} bytes, or its topic, fits no path: they take {rooms}"
+                        "its payload of {payload} bytes, or its topic, fits no path; the paths take {rooms}"
                     );
                     self.refuse(order, &words);
                 }

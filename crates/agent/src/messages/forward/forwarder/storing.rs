@@ -68,7 +68,7 @@ impl Forwarder {
                 let id = self.ledger.lease(order).map(|lease| lease.id.to_string());
                 tracing::error!(
                     id,
-                    "could not record what became of a message; trying again: {}",
+                    "could not record the outcome of a message; trying again: {}",
                     Chain(&error)
                 );
                 self.ledger.not_committed(order);
@@ -105,7 +105,7 @@ impl Forwarder {
     pub(super) fn begin_end(&mut self, order: Order) {
         if let Some((lease, End::Aside { reason, words })) = self.ledger.end(order) {
             self.metrics.set_aside(reason);
-            tracing::error!(id = %lease.id, topic = lease.topic, "message set aside, see `modemfleet queue inspect`: {words}");
+            tracing::error!(id = %lease.id, topic = lease.topic, "a message became a dead letter, see `modemfleet queue inspect`: {words}");
         }
         self.commit(order);
     }
