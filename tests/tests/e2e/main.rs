@@ -28,6 +28,7 @@ mod faults;
 mod forbidden;
 mod gateways;
 mod grafana;
+mod home_assistant;
 mod hostile_modem;
 mod http;
 mod http_attack;
@@ -58,6 +59,7 @@ mod telemetry;
 mod tls;
 mod tokens;
 mod unplug;
+mod venv;
 mod version;
 mod web;
 
