@@ -12,6 +12,7 @@
 )]
 
 mod aliyun;
+mod ansible;
 mod answers;
 mod bad_disk;
 mod batch;
