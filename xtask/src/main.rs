@@ -15,6 +15,7 @@ mod models;
 mod package;
 mod reference;
 mod setup;
+mod site;
 mod step;
 mod test;
 mod tools;
@@ -54,6 +55,8 @@ enum Command {
     Vectors(vectors::Arguments),
     /// Fuzz the code that reads from outside, guided by the coverage of each input.
     Fuzz(fuzz::Arguments),
+    /// Build the documentation as a site with search, by mdBook.
+    Site(site::Arguments),
     /// Make the Debian package, and try it.
     Package(package::Arguments),
     /// Measure modemfleet beside a reference.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Example(arguments) => example::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Site(arguments) => site::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };

@@ -12,6 +12,7 @@
 )]
 
 mod aliyun;
+mod ansible;
 mod answers;
 mod bad_disk;
 mod batch;
@@ -28,6 +29,7 @@ mod faults;
 mod forbidden;
 mod gateways;
 mod grafana;
+mod home_assistant;
 mod hostile_modem;
 mod http;
 mod http_attack;
@@ -58,6 +60,7 @@ mod telemetry;
 mod tls;
 mod tokens;
 mod unplug;
+mod venv;
 mod version;
 mod web;
 

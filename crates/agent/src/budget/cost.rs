@@ -134,4 +134,72 @@ mod tests {
         );
         assert!(message(usize::MAX, usize::MAX, Qos::ExactlyOnce) > 0, "it does not overflow");
     }
+
+    /// The seconds of the longest month.
+    const MONTH: u64 = 31 * 86_400;
+
+    /// A reading of the recipe's meter, and its topic.
+    const READING: usize = r#"{"id":4711,"t":1796072344,"wh":12345678,"w":834}"#.len();
+    const TOPIC: usize = "meters".len();
+
+    /// A state of telemetry with all its values, and its topic.
+    const STATE: usize = 320;
+    const STATE_TOPIC: usize = "modemfleet/gw-01/north/state".len();
+
+    /// Returns the bytes of a publish over TLS with so many readings as a JSON array, or with one
+    /// reading alone.
+    fn readings(count: usize, qos: Qos) -> u64 {
+        let array = if count > 1 { count + 1 } else { 0 };
+        message(TOPIC, count * READING + array, qos) + records(qos)
+    }
+
+    /// Returns bytes as megabytes with one digit.
+    fn megabytes(bytes: u64) -> String {
+        let tenths = (bytes + 50_000) / 100_000;
+        format!("{}.{}", tenths / 10, tenths % 10)
+    }
+
+    #[test]
+    fn the_recipe_of_a_meter_has_the_figures_of_this_model() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/recipes/meter.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let yaml = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+        let here = std::path::Path::new("fleet.yaml");
+        let context = fleet::Context::named(here, fleet::Secrets::Skip, None);
+        let fleet = fleet::parse("fleet.yaml", yaml.into(), &context).unwrap().fleet;
+        let session = fleet.sessions().next().unwrap();
+        let connects = 10 * 31 * connect(session);
+        let state = message(STATE_TOPIC, STATE, Qos::AtLeastOnce) + records(Qos::AtLeastOnce);
+        let (qos1, qos2) = (Qos::AtLeastOnce, Qos::ExactlyOnce);
+        let mut wanted = vec![format!(
+            "A CONNECT costs {} bytes; ten a day are {} MB a month.",
+            connect(session),
+            megabytes(connects)
+        )];
+        for (setting, count, qos, every, keep_alive, telemetry) in [
+            ("QoS 2, `keep_alive: 60s`, telemetry each minute", 1, qos2, 60, 60, 60),
+            ("QoS 1", 1, qos1, 60, 60, 60),
+            ("telemetry each 15 minutes", 1, qos1, 60, 60, 900),
+            ("`keep_alive: 10m`", 1, qos1, 60, 600, 900),
+            ("batches of 4 readings", 4, qos1, 240, 600, 900),
+            ("8 meters, batches of 32 readings", 32, qos1, 240, 600, 900),
+        ] {
+            let (publish, ping) = (readings(count, qos), ping(true));
+            let parts =
+                [MONTH / every * publish, MONTH / keep_alive * ping, MONTH / telemetry * state];
+            let total = parts.iter().sum::<u64>() + connects;
+            let parts = parts.map(megabytes).join(" | ");
+            wanted.push(format!("| {setting} | {publish} | {parts} | {} |", megabytes(total)));
+        }
+        for line in wanted {
+            assert!(page.contains(&line), "docs/recipes/meter.md lacks: {line}");
+        }
+        let telemetry = fleet.modems[0].telemetry.as_ref().unwrap();
+        let batch = fleet.routes[0].batch.as_ref().unwrap();
+        assert_eq!(
+            [session.keep_alive, telemetry.every, batch.max_delay].map(|time| time.as_secs()),
+            [600, 900, 240],
+            "the fleet file of the page is the last row's"
+        );
+    }
 }
