@@ -59,6 +59,7 @@ pub mod snapshot;
 mod step;
 mod text_messages;
 pub mod tls;
+pub mod transcript;
 pub mod tty;
 pub mod turns;
 mod urc_listeners;
