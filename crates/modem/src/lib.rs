@@ -45,6 +45,7 @@ pub mod port;
 pub mod probe;
 pub mod profile;
 mod radio;
+pub mod recording;
 pub mod recovery;
 pub mod reply;
 mod roster;

@@ -2,6 +2,7 @@
 
 use at::Guarded;
 use modem::console::{CommandRule, OperationResult};
+use modem::recording::Question;
 
 use crate::exchange::LANE;
 
@@ -120,6 +121,20 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::harms("+QFOPEN", FILES),
     CommandRule::harms("+QFREAD", FILES).answers_secret(),
     CommandRule::harms("+QFWRITE", FILES),
+];
+
+/// The family's commands of `modemfleet record`.
+pub(crate) const SCRIPT: &[Question] = &[
+    Question::new("AT+QCCID", "the form of the ICCID; its end is hidden"),
+    Question::new("AT+QPINC?", "the tries left for PIN and PUK"),
+    Question::new("AT+QENG=\"servingcell\"", "the serving cell and its levels: the status of these models"),
+    Question::new("AT+QCSQ", "the levels that the serving cell's line lacks"),
+    Question::new("AT+QNWINFO", "the network and its band"),
+    Question::new("AT+QSPN", "the names of the operator"),
+    Question::new("AT+QCAINFO", "the aggregated carriers"),
+    Question::new("AT+QTEMP", "the temperatures of the module"),
+    Question::new("AT+QCFG=\"usbnet\"", "the mode of the network on USB"),
+    Question::new("AT+QMTPUBEX=?", "whether the firmware has the publish that counts its data"),
 ];
 
 #[cfg(test)]
