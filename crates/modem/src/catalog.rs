@@ -405,6 +405,15 @@ impl Catalog {
         STANDARD.iter().chain(vendors.map_or(&[][..], |(_, script)| *script))
     }
 
+    /// Returns the vendors' parts of the script, each with the manufacturer of its models.
+    pub fn vendors_scripts(&self) -> impl Iterator<Item = (&str, &'static [Question])> {
+        self.scripts.iter().filter(|(_, script)| !script.is_empty()).map(|(profiles, script)| {
+            let is_of = |model: &&Model| profiles.iter().any(|each| each.id() == model.profile);
+            let manufacturer = self.models().find(is_of).map(|model| &*model.manufacturer);
+            (manufacturer.unwrap_or("another vendor"), *script)
+        })
+    }
+
     /// Returns the decoder of a command's reply: the vendor's own, else 27.007's.
     pub fn decoder(&self, command: &str) -> Option<Decoder> {
         crate::reply::decoder(&self.decoders, command)

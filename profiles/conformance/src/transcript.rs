@@ -15,6 +15,17 @@ pub struct Transcript {
     pub models: Vec<String>,
     /// Its lines.
     pub entries: Vec<Entry>,
+    /// The story of a transcript that `modemfleet record` wrote, for which none is needed.
+    pub recorded: Option<Recorded>,
+}
+
+/// The parts of a recorded transcript.
+#[derive(Debug, Clone, Copy)]
+pub struct Recorded {
+    /// The number of lines before the MQTT session.
+    pub session_at: usize,
+    /// True if the session has its publish, and came to its end.
+    pub is_whole: bool,
 }
 
 /// All transcripts of a profile.
@@ -29,8 +40,20 @@ pub fn transcripts(profile: &str) -> Vec<Transcript> {
 fn read(path: &Path) -> Transcript {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let text = std::fs::read_to_string(path).unwrap();
-    let read = text::Transcript::parse(&text).unwrap_or_else(|faults| panic!("{name}: {faults:?}"));
-    Transcript { name, models: read.models, entries: read.entries }
+    parse(name, &text)
+}
+
+/// Parses the text of a transcript.
+pub fn parse(name: String, text: &str) -> Transcript {
+    let read = text::Transcript::parse(text).unwrap_or_else(|faults| panic!("{name}: {faults:?}"));
+    let failed = |(_, note): &(usize, String)| {
+        note.starts_with("the session failed") || note.starts_with("the recording ends early")
+    };
+    let recorded = read.is_recorded().then(|| Recorded {
+        session_at: read.session_at().unwrap_or(read.entries.len()),
+        is_whole: read.session_at().is_some() && !read.notes.iter().any(failed),
+    });
+    Transcript { name, models: read.models, entries: read.entries, recorded }
 }
 
 /// A command and the modem's lines after it; without a command, the lines before the first command.

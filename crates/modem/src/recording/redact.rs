@@ -77,13 +77,17 @@ impl Redaction {
     /// Removes them from all lines.
     pub fn apply(&self, transcript: &mut Transcript) {
         let (mut has_versions, mut text_follows) = (false, false);
-        for entry in &mut transcript.entries {
+        // The session signs in without a login: its commands hold no secret, and a vendor that has no
+        // table for them shows their form all the same.
+        let session = transcript.session_at().unwrap_or(usize::MAX);
+        for (place, entry) in transcript.entries.iter_mut().enumerate() {
+            let is_ours = place >= session;
             match entry {
                 Entry::Sent(line) => {
                     let command = line.split(['?', '=']).next().unwrap_or_default();
                     has_versions = VERSIONS.iter().any(|each| command.eq_ignore_ascii_case(each));
                     text_follows = false;
-                    *line = self.command(line);
+                    *line = self.command(line, is_ours);
                 }
                 Entry::Answer(line) | Entry::Unsolicited(line) => {
                     let begins = |starts: &[&str]| starts.iter().any(|start| line.starts_with(start));
@@ -94,7 +98,7 @@ impl Redaction {
                             text_follows = true;
                             HIDDEN.to_owned()
                         }
-                        false => self.line(line, has_versions),
+                        false => self.line(line, has_versions, is_ours),
                     };
                 }
                 Entry::Data(length, Some(text)) => {
@@ -109,15 +113,15 @@ impl Redaction {
     }
 
     /// Returns a command without secrets.
-    fn command(&self, line: &str) -> String {
-        let is_echo = line.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("AT"));
-        if is_echo { self.text(&self.commands.shown(line)) } else { self.text(line) }
+    fn command(&self, line: &str, is_ours: bool) -> String {
+        if is_ours { self.text(line) } else { self.text(&self.commands.shown(line)) }
     }
 
     /// Returns a line of the modem without secrets.
-    fn line(&self, line: &str, has_versions: bool) -> String {
+    fn line(&self, line: &str, has_versions: bool, is_ours: bool) -> String {
+        // An echo.
         if line.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("AT")) {
-            return self.command(line);
+            return self.command(line, is_ours);
         }
         let line = self.commands.shown_answer(line);
         let upper = line.trim_start().to_ascii_uppercase();
