@@ -398,9 +398,8 @@ impl Catalog {
 
     /// Returns the script of a recording: the standards' commands, and those of the profile's vendor.
     pub fn script(&self, profile: Option<&str>) -> impl Iterator<Item = &'static Question> {
-        let is_of = move |profiles: &[&dyn Profile]| {
-            profiles.iter().any(|each| Some(each.id()) == profile)
-        };
+        let is_of =
+            move |profiles: &[&dyn Profile]| profiles.iter().any(|each| Some(each.id()) == profile);
         let vendors = self.scripts.iter().find(move |(profiles, _)| is_of(profiles));
         STANDARD.iter().chain(vendors.map_or(&[][..], |(_, script)| *script))
     }

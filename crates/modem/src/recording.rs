@@ -13,6 +13,7 @@ mod script;
 mod tap;
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,9 @@ const FIRST_ANSWER: Duration = Duration::from_secs(30);
 
 /// The time after the last command in which late URCs belong to the recording.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// The time to sign out after a stop in the session: a person waits.
+const SIGN_OUT: Duration = Duration::from_secs(20);
 
 /// The topic and the payload of the publish. Neither names a person or a place.
 pub const TOPIC: &str = "modemfleet/record";
@@ -198,42 +202,18 @@ pub async fn record<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let (_, profile) = dialect(plan, &cgmm);
     let start = log.begin();
     let client_id = format!("modemfleet-{:08x}", fastrand::u32(..));
-    let is_gone = {
-        let talk = async {
-            if let Some(profile) = profile {
-                at.set_framing(profile.framing()).await;
-            }
-            talk(&at, plan, profile, &client_id, &log).await;
-            tokio::time::sleep(LINGER).await;
-        };
-        let mut talk = std::pin::pin!(talk);
-        loop {
-            // All arms are cancel safe or polled again, and none awaits in its body.
-            tokio::select! {
-                biased;
-                Some(event) = events.recv() => log.event(event),
-                end = &mut port => {
-                    log.cut(words_of(&end));
-                    break true;
-                }
-                () = &mut talk => break false,
-                () = &mut stop => {
-                    log.cut("it was stopped".to_owned());
-                    break false;
-                }
-            }
-        }
+    let mut is_gone = {
+        let talk = std::pin::pin!(talk(&at, plan, profile, &client_id, &log));
+        while_open(port.as_mut(), &mut events, talk, stop, &log).await
     };
-    // An exchange in flight is finished, so that the modem is not left at a prompt.
+    if let (false, true, Some(profile)) = (is_gone, log.is_in_session(), profile) {
+        let out = std::pin::pin!(sign_out(&at, profile.mqtt()));
+        let late = std::pin::pin!(tokio::time::sleep(SIGN_OUT));
+        is_gone = while_open(port.as_mut(), &mut events, out, late, &log).await;
+    }
     drop(at);
     if !is_gone {
-        let finished = async {
-            tokio::join!(port.as_mut(), async {
-                while let Some(event) = events.recv().await {
-                    log.event(event);
-                }
-            })
-        };
+        let finished = async { tokio::join!(port, hear(&mut events, &log)) };
         let _ = timeout(crate::console::PATIENCE, finished).await;
     }
     while let Ok(event) = events.try_recv() {
@@ -250,6 +230,40 @@ pub async fn record<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let redaction = Redaction::new(plan.catalog.commands()).of_session(broker, &client_id);
     let heard = Heard { cgmm, firmware: done.firmware, transcript, published, cut: done.cut };
     Some(Recording::of(heard, plan, &redaction))
+}
+
+/// Talks until that is done, the port ends or `stop` resolves; true if the port has ended. An
+/// exchange in flight is left to the port, which finishes it: the modem is not left at a prompt.
+async fn while_open(
+    mut port: Pin<&mut impl Future<Output = PortEnd>>,
+    events: &mut mpsc::Receiver<PortEvent>,
+    mut talk: Pin<&mut impl Future<Output = ()>>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+    log: &Log,
+) -> bool {
+    loop {
+        // All arms are cancel safe or polled again, and none awaits in its body.
+        tokio::select! {
+            biased;
+            Some(event) = events.recv() => log.event(event),
+            end = &mut port => {
+                log.cut(words_of(&end));
+                return true;
+            }
+            () = &mut talk => return false,
+            () = &mut stop => {
+                log.cut("it was stopped".to_owned());
+                return false;
+            }
+        }
+    }
+}
+
+/// Keeps events until the port ends.
+async fn hear(events: &mut mpsc::Receiver<PortEvent>, log: &Log) {
+    while let Some(event) = events.recv().await {
+        log.event(event);
+    }
 }
 
 /// A recording before its secrets are removed.
@@ -315,6 +329,20 @@ async fn talk(
     client_id: &str,
     log: &Log,
 ) {
+    if let Some(profile) = profile {
+        at.set_framing(profile.framing()).await;
+    }
+    ask(at, plan, profile, client_id, log).await;
+    tokio::time::sleep(LINGER).await;
+}
+
+async fn ask(
+    at: &At,
+    plan: &Plan<'_>,
+    profile: Option<&'static dyn Profile>,
+    client_id: &str,
+    log: &Log,
+) {
     let commands = plan.catalog.commands();
     for question in plan.catalog.script(profile.map(Profile::id)) {
         (plan.progress)(question.command);
@@ -367,8 +395,12 @@ async fn session(
     // A modem that is mute gives no answer to the end either, and each would be waited for.
     if !done.as_ref().is_err_and(MqttError::is_timeout) {
         progress("the modem signs out");
-        mqtt.close(at, client).await;
-        mqtt.stop(at).await;
+        sign_out(at, mqtt).await;
     }
     done
+}
+
+async fn sign_out(at: &At, mqtt: &dyn Mqtt) {
+    mqtt.close(at, Client(0)).await;
+    mqtt.stop(at).await;
 }

@@ -526,7 +526,12 @@ fn story(transcript: &Transcript, recorded: Recorded) -> Story {
         steps.extend([Step::Start, Step::Open(login), publish, Step::Close, Step::Stop]);
         outcome.extend(["start: ok", "open: ok", "publish: ok"]);
     }
-    Story { file: keep(transcript.name.clone()), steps: steps.leak(), outcome: outcome.leak(), leaves: &[] }
+    Story {
+        file: keep(transcript.name.clone()),
+        steps: steps.leak(),
+        outcome: outcome.leak(),
+        leaves: &[],
+    }
 }
 
 /// Returns the broker's port in the commands of a session.

@@ -14,9 +14,9 @@ use modem_sim::{Fault, Modem, Options};
 use rumqttc::QoS;
 use tokio::io::duplex;
 
-use crate::{Subject, replay, transcript};
 use crate::bench::{Bench, FIRST, SECOND, connection, message};
 use crate::broker::{Broker, Peer};
+use crate::{Subject, replay, transcript};
 
 /// Makes a function of a simulated model from each scenario that every profile passes. The
 /// functions' names go to `$tests`, a macro that makes tests of them. `$subject` gives the

@@ -111,7 +111,8 @@ impl<'a> Reader<'a> {
             self.open.clear();
             let prompted = self.open_at.take();
             self.push(prompted, Entry::Prompt);
-            let is_padding = bytes.iter().all(|byte| *byte == b'\r') || bytes.first() == Some(&ESCAPE);
+            let is_padding =
+                bytes.iter().all(|byte| *byte == b'\r') || bytes.first() == Some(&ESCAPE);
             if !is_padding {
                 self.last = at.or(self.last);
                 self.transcript.entries.push(Entry::Data(bytes.len(), text(&bytes)));
@@ -250,7 +251,8 @@ mod tests {
             (22, sent(b"AT+COPS?\r")),
             (1_232, got(b"\r\n+CME ERROR: 30\r\n")),
         ];
-        let expected = "> AT+CSQ\n< AT+CSQ\n< +CSQ:  20,99\n< OK\n> AT+COPS?\n~ 1.2s\n< +CME ERROR: 30";
+        let expected =
+            "> AT+CSQ\n< AT+CSQ\n< +CSQ:  20,99\n< OK\n> AT+COPS?\n~ 1.2s\n< +CME ERROR: 30";
         assert_eq!(written(&pieces, &[], false), expected);
     }
 

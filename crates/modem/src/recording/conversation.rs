@@ -50,7 +50,8 @@ impl<'a> Conversation<'a> {
     pub fn unsolicited(&mut self, line: &str, data: Option<&[u8]>) {
         self.transcript.entries.push(Entry::Unsolicited(line.to_owned()));
         if let Some(data) = data {
-            let text = std::str::from_utf8(data).ok().filter(|text| !text.contains(char::is_control));
+            let text =
+                std::str::from_utf8(data).ok().filter(|text| !text.contains(char::is_control));
             let text = text.filter(|text| !text.is_empty()).map(str::to_owned);
             self.transcript.entries.push(Entry::Data(data.len(), text));
         }
@@ -92,5 +93,66 @@ impl<'a> Conversation<'a> {
         let published = Published::NotAsked;
         let heard = Heard { cgmm: cgmm?, firmware, transcript, published, cut };
         Some(Recording::of(heard, plan, &Redaction::new(plan.catalog.commands())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+
+    fn outcome(lines: &[&str], code: &str) -> Outcome {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        Outcome { lines, code: Some(code.to_owned()), ok: code == "OK", ..Outcome::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_of_another_program_become_lines() {
+        let catalog = Catalog::new(&[]).unwrap();
+        let plan = Plan { catalog: &catalog, like: None, broker: None, progress: &|_| () };
+        let mut conversation = Conversation::new(&plan);
+        let mut asked = 0;
+        while let Some(question) = conversation.question(asked) {
+            asked += 1;
+            let sent = Instant::now();
+            let outcome = match question.command {
+                "AT+CGMM" => outcome(&["+CGMM: \"NEW 4G\""], "OK"),
+                "AT+CGMR" => outcome(&["+CGMR: V1"], "OK"),
+                "AT+CGSN" => outcome(&["861234567123456"], "OK"),
+                "AT+CFUN?" => {
+                    tokio::time::advance(Duration::from_secs(2)).await;
+                    outcome(&[], "+CME ERROR: 3")
+                }
+                "AT+CPIN?" => {
+                    Outcome { failure: Some("no answer".to_owned()), ..Outcome::default() }
+                }
+                _ => outcome(&[], "OK"),
+            };
+            if !conversation.answered(question, sent, outcome) {
+                break;
+            }
+            if question.command == "AT" {
+                conversation.unsolicited("+CREG: 1", None);
+            }
+        }
+        let recording = conversation.recording().unwrap();
+        assert_eq!(
+            (recording.cgmm.as_str(), recording.firmware.as_deref()),
+            ("NEW 4G", Some("V1"))
+        );
+        assert_eq!(recording.evidence(&catalog), None, "it has no entry");
+        let expected = "# source: \n# models: new4g\n# recorded by modemfleet, script 1\n# through the agent: \
+            without echo and blank lines, and with no MQTT session of its own\n> AT\n< OK\n! +CREG: 1\n> ATI\n\
+            < OK\n> AT+CGMI\n< OK\n> AT+CGMM\n< +CGMM: \"NEW 4G\"\n< OK\n> AT+CGMR\n< +CGMR: V1\n< OK\n\
+            > AT+CGSN\n< 861234567000000\n< OK\n> AT+CMEE?\n< OK\n> AT+CFUN?\n~ 2.0s\n< +CME ERROR: 3\n\
+            > AT+CPIN?\n# the recording ends early: AT+CPIN? had no whole answer: no answer\n";
+        assert_eq!(recording.transcript.to_string(), expected);
+    }
+
+    #[tokio::test]
+    async fn without_a_model_there_is_no_recording() {
+        let catalog = Catalog::new(&[]).unwrap();
+        let plan = Plan { catalog: &catalog, like: None, broker: None, progress: &|_| () };
+        assert!(Conversation::new(&plan).recording().is_none());
     }
 }

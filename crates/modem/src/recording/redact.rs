@@ -90,7 +90,8 @@ impl Redaction {
                     *line = self.command(line, is_ours);
                 }
                 Entry::Answer(line) | Entry::Unsolicited(line) => {
-                    let begins = |starts: &[&str]| starts.iter().any(|start| line.starts_with(start));
+                    let begins =
+                        |starts: &[&str]| starts.iter().any(|start| line.starts_with(start));
                     let is_text = std::mem::replace(&mut text_follows, begins(TEXTS));
                     let is_code = at::FinalCode::parse(line).is_some();
                     *line = match is_text && !is_code {
@@ -287,7 +288,10 @@ mod tests {
             ("MEID: A1000012345678", "MEID: ***"),
             ("+CNUM: ,\"+4915112345678\",145", "+CNUM: ***"),
             ("RING +4915112345678", "RING +0000000000000"),
-            ("+CGDCONT: 1,\"IP\",\"acme.iot\",\"10.9.8.7\",0,0", "+CGDCONT: 1,\"IP\",\"***\",\"192.0.2.1\",0,0"),
+            (
+                "+CGDCONT: 1,\"IP\",\"acme.iot\",\"10.9.8.7\",0,0",
+                "+CGDCONT: 1,\"IP\",\"***\",\"192.0.2.1\",0,0",
+            ),
             ("+CGDCONT: 2,\"IP\",\"\",\"0.0.0.0\",0,0", "+CGDCONT: 2,\"IP\",\"\",\"0.0.0.0\",0,0"),
             ("+CGAUTH: 1,1,\"pw\",\"user\"", "+CGAUTH: 1,1,***"),
             ("+QICSGP: 1,1,\"acme\",\"u\",\"p\",1", "+QICSGP: 1,***"),
@@ -303,7 +307,10 @@ mod tests {
                 "+CGCONTRDP: 1,5,\"***\",\"192.0.2.1.255.0.0.0\",\"192.0.2.1\"",
             ),
             ("$GPGGA,123519,4807.038,N", "$G ***"),
-            ("+CMQTTCONNECT: 0,\"tcp://10.1.2.3:1883\"", "+CMQTTCONNECT: 0,\"tcp://broker.example.com:1883\""),
+            (
+                "+CMQTTCONNECT: 0,\"tcp://10.1.2.3:1883\"",
+                "+CMQTTCONNECT: 0,\"tcp://broker.example.com:1883\"",
+            ),
         ] {
             assert_eq!(shown("AT+X?", line), expected);
         }

@@ -13,7 +13,7 @@ use super::Published;
 use super::bytes;
 use crate::observe::Observer;
 use crate::port::PortEvent;
-use crate::transcript::Transcript;
+use crate::transcript::{SESSION, Transcript};
 
 /// The most bytes of a recording, far more than a script and a session have. A modem that prints
 /// without end is cut here.
@@ -74,6 +74,13 @@ impl Log {
 
     pub(super) fn note(&self, note: String) {
         self.push(Piece::Note(note));
+    }
+
+    /// Reports whether the session began and has not ended.
+    pub(super) fn is_in_session(&self) -> bool {
+        let content = self.content();
+        let begun = |(_, piece): &(Instant, Piece)| *piece == Piece::Note(SESSION.to_owned());
+        content.done.published.is_none() && content.pieces.iter().any(begun)
     }
 
     /// Keeps a URC: its mark is in the log already.
