@@ -37,6 +37,9 @@ Exit codes: 0 recorded, 1 recorded in part or not at all, 2 wrong usage, 3 no ag
 /// The port of a broker without TLS (registered for MQTT).
 const MQTT: u16 = 1883;
 
+/// The most recordings of one model in one folder and day.
+const MOST_FILES: u32 = 99;
+
 /// Records a transcript of a modem, as `profiles/` keeps them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -51,7 +54,7 @@ pub struct Args {
     /// tty that no agent has, a registered modem with data, and a broker without login.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = broker)]
     broker: Option<(String, u16)>,
-    /// The file to write; `-` is standard output [default: MODEL-DATE.txt here, if there is none].
+    /// The file to write; `-` is standard output [default: MODEL-DATE.txt here].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The known model whose dialect an unknown modem speaks.
@@ -154,11 +157,12 @@ async fn record(args: &Args, plugins: &[&Plugin]) -> Result<ExitCode, RecordErro
         report::script(&catalog)?;
         return Ok(ExitCode::SUCCESS);
     };
+    let output = Output::open(args.output.as_deref())?;
     let progress = |words: &str| complain(&printable(words));
     let plan = Plan { catalog: &catalog, like, broker: args.broker.clone(), progress: &progress };
     let (mut recording, on) = taken(args, modem, &plan).await?;
     recording.transcript.source = report::source(&recording, &on);
-    let path = write(args.output.as_deref(), &recording)?;
+    let path = output.write(&recording)?;
     let is_whole = report::print(&recording, &catalog, path.as_deref(), args.broker.is_some())?;
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -261,27 +265,65 @@ fn hear(conversation: &mut Conversation<'_>, said: Said) {
     }
 }
 
-/// Writes the transcript, and returns the file's path; `None` is standard output. A file that is
-/// there is replaced only if it was named.
-fn write(output: Option<&Path>, recording: &Recording) -> Result<Option<PathBuf>, RecordError> {
-    let text = recording.transcript.to_string();
-    if output.is_some_and(|path| path == Path::new("-")) {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()?;
-        return Ok(None);
-    }
-    let (path, opened) = match output {
-        Some(path) => (path.to_owned(), File::create(path)),
-        None => {
-            let path = PathBuf::from(report::file_name(recording));
-            let opened = File::create_new(&path);
-            (path, opened)
+/// The place of the transcript.
+enum Output {
+    Standard,
+    /// A file that was named. It is opened before the recording, so that none is lost.
+    Named(PathBuf, File),
+    /// A new file in this folder, whose name the model gives.
+    New,
+}
+
+impl Output {
+    fn open(output: Option<&Path>) -> Result<Self, RecordError> {
+        match output {
+            None => Ok(Self::New),
+            Some(path) if path == Path::new("-") => Ok(Self::Standard),
+            Some(path) => {
+                // Its content stays until there is another.
+                let options = File::options().write(true).create(true).truncate(false).open(path);
+                match options {
+                    Ok(file) => Ok(Self::Named(path.to_owned(), file)),
+                    Err(source) => Err(RecordError::File { path: path.to_owned(), source }),
+                }
+            }
         }
-    };
-    let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|source| RecordError::File { path: path.clone(), source })?;
-    Ok(Some(path))
+    }
+
+    /// Writes the transcript, and returns the file's path; `None` is standard output.
+    fn write(self, recording: &Recording) -> Result<Option<PathBuf>, RecordError> {
+        let text = recording.transcript.to_string();
+        let (path, opened) = match self {
+            Self::Standard => {
+                let mut out = io::stdout().lock();
+                out.write_all(text.as_bytes())?;
+                out.flush()?;
+                return Ok(None);
+            }
+            // A device, such as /dev/null, has no length.
+            Self::Named(path, file) => {
+                drop(file.set_len(0));
+                (path, Ok(file))
+            }
+            Self::New => new_file(&report::file_name(recording)),
+        };
+        let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|source| RecordError::File { path: path.clone(), source })?;
+        Ok(Some(path))
+    }
+}
+
+/// Creates a file of this name with `.txt`, or with a number if that is taken.
+fn new_file(name: &str) -> (PathBuf, io::Result<File>) {
+    let first = PathBuf::from(format!("{name}.txt"));
+    let others = (2..=MOST_FILES).map(|number| PathBuf::from(format!("{name}-{number}.txt")));
+    for path in std::iter::once(first.clone()).chain(others) {
+        match File::create_new(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return (path, opened),
+        }
+    }
+    (first, Err(io::ErrorKind::AlreadyExists.into()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use e2e::{Lab, Mosquitto, Sim, Subscriber, modemfleet, run};
+use e2e::{Lab, Mosquitto, PATIENCE, Process, Signal, Sim, Subscriber, modemfleet, run};
 
 /// The host that the recording is given; the simulated modems reach the test's broker by any name.
 const HOST: &str = "secret.broker.example.org";
@@ -91,8 +91,9 @@ fn records(model: &str, id: &str, publish: &str) {
     assert_eq!((seen[0].topic.as_str(), seen[0].text().as_str()), ("modemfleet/record", "hello"));
     // A file that is there is not replaced unless it is named.
     let again = record(&[&desk.tty()], desk.dir.path());
-    assert_eq!(again.status.code(), Some(1), "{}", out(&again));
-    assert!(err(&again).contains("could not write"), "{}", err(&again));
+    assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+    assert!(out(&again).contains("-2.txt"), "{}", out(&again));
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn a_sim8200_is_recorded_with_its_publish() {
 
 #[test]
 fn an_a7670_is_recorded_with_its_publish() {
-    records("a7670", "a7670", "> AT+CMQTTPUB=0,1,60\n");
+    records("a7670", "a7670", "> AT+CMQTTPUB=0,1,30\n");
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn an_ec25_is_recorded_with_its_publish() {
 
 #[test]
 fn a_sim7020_is_recorded_with_its_publish() {
-    records("sim7020", "sim7020", "> AT+CMQPUB=0,\"modemfleet/record\",1,0,0,10,\"68656c6c6f\"\n");
+    records("sim7020", "sim7020", "> AT+CMQPUB=0,\"modemfleet/record\",1,0,0,10,\"68656C6C6F\"\n");
 }
 
 #[test]
@@ -163,8 +164,28 @@ fn a_modem_that_falls_silent_leaves_what_it_said_before() {
     let (path, text) = desk.transcript();
     assert!(text.contains("< OK\n"), "{text}");
     assert!(text.contains("# the recording ends early: "), "{text}");
-    let last = text.lines().rev().find(|line| !line.starts_with('#')).unwrap();
-    assert!(last.starts_with("> AT"), "the question that stayed open: {last}");
+    let last = text.lines().rev().find(|line| line.starts_with("> ")).unwrap();
+    let behind = text.split(&format!("{last}\n")).last().unwrap();
+    assert!(!behind.contains("\n< OK") && behind.len() < 200, "{last} has no answer: {behind}");
+    assert_eq!(lint(&path), (Some(0), String::new()));
+}
+
+/// Ctrl-C in the session signs out, and the file holds the lines until then.
+#[test]
+fn a_stop_in_the_session_signs_out() {
+    let slow = ["--ill", "slow:+COPS:1500ms=never", "--ill", "slow:+CMQTTSTART:2s=never"];
+    let desk = desk("sim7600", &slow);
+    let mut command = Command::new(modemfleet());
+    command.args(["record", &desk.tty(), "--broker", HOST]).current_dir(desk.dir.path());
+    let mut recording = Process::start("record", &mut command);
+    recording.line("the session", |line| line == "the MQTT service starts");
+    recording.signal(Signal::INT);
+    let ended = recording.end_within(PATIENCE).expect("it ends");
+    assert_eq!(ended.code(), Some(1), "{:?}", recording.stderr());
+    let (path, text) = desk.transcript();
+    assert!(text.contains("# the recording ends early: it was stopped\n"), "{text}");
+    assert!(text.contains("> AT+CMQTTREL=0\n"), "{text}");
+    assert!(text.contains("~ 1.5s\n< +COPS: ") || text.contains("~ 1.6s\n< +COPS: "), "{text}");
     assert_eq!(lint(&path), (Some(0), String::new()));
 }
 

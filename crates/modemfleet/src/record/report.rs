@@ -33,10 +33,10 @@ pub(super) fn place(tty: &Path) -> String {
     }
 }
 
-/// Returns the name of the file: the model's id and the date.
+/// Returns the name of the file without its ending: the model's id and the date.
 pub(super) fn file_name(recording: &Recording) -> String {
     let model = recording.transcript.models.first().map_or("modem", String::as_str);
-    format!("{model}-{}.txt", today())
+    format!("{model}-{}", today())
 }
 
 /// Prints the outcome, the evidence and the next steps; returns true if the recording is whole.
