@@ -9,8 +9,8 @@ use crate::console::{CommandRule, Commands};
 pub use crate::identity::normalised;
 pub use crate::limits::MqttLimits;
 use crate::profile::{Plugin, Profile};
-use crate::recording::{Question, STANDARD};
 use crate::reply::{Decoder, Domain};
+use crate::script::{Question, STANDARD};
 use at::Framing;
 
 /// The content of a `models.yaml`. Unknown keys are rejected, so that a typing error is not a

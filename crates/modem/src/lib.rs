@@ -49,6 +49,7 @@ pub mod recording;
 pub mod recovery;
 pub mod reply;
 mod roster;
+pub mod script;
 mod search;
 pub mod serial;
 mod service;

@@ -15,8 +15,8 @@ use crate::console::CommandRule;
 use crate::message::{Client, Received};
 use crate::mqtt::{Mqtt, ResultCode};
 use crate::port::{At, Kind};
-use crate::recording::Question;
 use crate::reply::{self, Carrier, Decoder, Domain, PinTries, Registration, Sieve, Signal};
+use crate::script::Question;
 pub use crate::step::{PATIENCE, StepError, cme_code, persist, run, slow, unless_gone};
 use crate::step::{TRIES, is_unknown};
 

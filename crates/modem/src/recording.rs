@@ -7,9 +7,10 @@
 
 mod bytes;
 mod conversation;
+mod piece;
 mod proof;
 mod redact;
-mod script;
+mod session;
 mod tap;
 
 use std::path::Path;
@@ -27,7 +28,6 @@ use crate::chain::Chain;
 use crate::console::{ConsoleContext, Outcome, Wish};
 use crate::identity::normalised;
 use crate::location::Place;
-use crate::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::probe::ProbeError;
 use crate::profile::Profile;
@@ -36,7 +36,7 @@ use crate::transcript::{RECORDED, SESSION, Transcript};
 
 pub use conversation::Conversation;
 pub use redact::Redaction;
-pub use script::{Question, STANDARD};
+pub use session::{CLIENT_ID, HOST, PAYLOAD, Published, TOPIC};
 use tap::{Log, Marker, Tap};
 
 /// The number of this script: it grows if the commands change.
@@ -54,17 +54,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The time to sign out after a stop in the session: a person waits.
 const SIGN_OUT: Duration = Duration::from_secs(20);
 
-/// The topic and the payload of the publish. Neither names a person or a place.
-pub const TOPIC: &str = "modemfleet/record";
-/// See [`TOPIC`].
-pub const PAYLOAD: &str = "hello";
-
-/// The client id in a transcript, in place of the one that was used.
-pub const CLIENT_ID: &str = "modemfleet-00000000";
-
-/// The host in a transcript, in place of the broker's.
-pub const HOST: &str = "broker.example.com";
-
 /// A wish for a recording.
 pub struct Plan<'a> {
     /// The known models.
@@ -75,21 +64,6 @@ pub struct Plan<'a> {
     pub broker: Option<(String, u16)>,
     /// Receives each command before it is sent.
     pub progress: &'a (dyn Fn(&str) + Sync),
-}
-
-/// The outcome of the one publish.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Published {
-    /// No broker was given.
-    NotAsked,
-    /// The dialect of the modem is not known.
-    NoDialect,
-    /// The broker acknowledged it.
-    Acknowledged,
-    /// A step of the session failed: the failure as text.
-    Failed(String),
-    /// The recording ended before.
-    NotReached,
 }
 
 /// A recording.
@@ -119,34 +93,6 @@ fn dialect<'a>(plan: &Plan<'a>, cgmm: &str) -> (Option<&'a Model>, Option<&'stat
     }
 }
 
-/// Returns the connection of the one publish.
-pub fn connection(host: &str, port: u16, client_id: &str) -> Connection {
-    Connection {
-        host: host.to_owned(),
-        port,
-        client_id: client_id.to_owned(),
-        username: None,
-        password: None,
-        keep_alive_s: 60,
-        clean_session: true,
-        will: None,
-        tls: None,
-        is_shared: false,
-        context: 1,
-        triple: None,
-    }
-}
-
-/// Returns the message of the one publish.
-pub fn message() -> Message {
-    Message {
-        topic: TOPIC.to_owned(),
-        payload: PAYLOAD.as_bytes().to_vec(),
-        qos: Qos::AtLeastOnce,
-        retain: false,
-    }
-}
-
 /// Returns the id of a model that has no entry: the letters and digits of its name.
 pub fn id_of(cgmm: &str) -> String {
     let letters = normalised(cgmm).to_ascii_lowercase();
@@ -162,7 +108,7 @@ pub fn id_of(cgmm: &str) -> String {
 ///
 /// # Errors
 /// [`ProbeError`] if the tty cannot be opened or no modem answers. A modem that goes later ends the
-/// recording, which is no error.
+/// recording, and is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future closes the port a moment later; the modem may be left at a prompt. `stop`
@@ -194,6 +140,7 @@ pub async fn record<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let marker = Arc::new(Marker(Arc::clone(&log)));
     let (port, at, mut events) = Port::new(tap, plan.catalog.framing(), marker);
     let (mut port, mut stop) = (std::pin::pin!(port.run()), std::pin::pin!(stop));
+    // All arms are cancel safe: an end or a stop before the first answer leaves nothing to keep.
     let cgmm = tokio::select! {
         _ = &mut port => None,
         () = &mut stop => None,
@@ -207,7 +154,7 @@ pub async fn record<S: AsyncRead + AsyncWrite + Unpin + Send>(
         while_open(port.as_mut(), &mut events, talk, stop, &log).await
     };
     if let (false, true, Some(profile)) = (is_gone, log.is_in_session(), profile) {
-        let out = std::pin::pin!(sign_out(&at, profile.mqtt()));
+        let out = std::pin::pin!(session::sign_out(&at, profile.mqtt()));
         let late = std::pin::pin!(tokio::time::sleep(SIGN_OUT));
         is_gone = while_open(port.as_mut(), &mut events, out, late, &log).await;
     }
@@ -361,8 +308,13 @@ async fn ask(
     }
     let (Some((host, port)), Some(profile)) = (&plan.broker, profile) else { return };
     log.note(SESSION.to_owned());
-    let published =
-        session(at, profile.mqtt(), &connection(host, *port, client_id), plan.progress).await;
+    let published = session::run(
+        at,
+        profile.mqtt(),
+        &session::connection(host, *port, client_id),
+        plan.progress,
+    )
+    .await;
     log.published(match published {
         Ok(()) => Published::Acknowledged,
         Err(error) => Published::Failed(Chain(&error).to_string()),
@@ -373,34 +325,4 @@ async fn ask(
 pub fn firmware(outcome: &Outcome) -> Option<String> {
     let line = outcome.lines.iter().find(|line| !line.is_empty() && outcome.ok)?;
     Some(line.strip_prefix("+CGMR:").unwrap_or(line).trim().to_owned())
-}
-
-/// Runs one MQTT session with one publish, and signs out in any case.
-async fn session(
-    at: &At,
-    mqtt: &dyn Mqtt,
-    connection: &Connection,
-    progress: &(dyn Fn(&str) + Sync),
-) -> Result<(), MqttError> {
-    let client = Client(0);
-    progress("the MQTT service starts");
-    let done = async {
-        mqtt.start(at).await?;
-        progress("the modem signs in");
-        mqtt.open(at, client, connection).await?;
-        progress("one message is published");
-        mqtt.publish(at, client, &message()).await
-    }
-    .await;
-    // A modem that is mute gives no answer to the end either, and each would be waited for.
-    if !done.as_ref().is_err_and(MqttError::is_timeout) {
-        progress("the modem signs out");
-        sign_out(at, mqtt).await;
-    }
-    done
-}
-
-async fn sign_out(at: &At, mqtt: &dyn Mqtt) {
-    mqtt.close(at, Client(0)).await;
-    mqtt.stop(at).await;
 }

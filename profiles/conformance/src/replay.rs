@@ -7,6 +7,8 @@
 //! transcript lacks gets a default of the dialect's test. A [`Story`] names the operations that
 //! drive a transcript, and their outcomes.
 
+mod recorded;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +20,6 @@ use modem::mqtt::{Client, Connection, Message, MqttError, Qos};
 use modem::observe::Observer;
 use modem::port::{At, Port, PortEvent};
 use modem::profile::{Listener, Notice, Plugin, Profile, registration};
-use modem::recording;
 use modem::reply::Domain;
 use modem::tls::Tls;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -26,6 +27,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
+
+pub use recorded::replay as replay_recorded;
 
 use crate::transcript::{Entry, Recorded, Transcript, Turn, is_same, transcripts, turns};
 
@@ -450,7 +453,7 @@ pub async fn replay(profile: &str, plugin: &'static Plugin, stories: &[Story], l
         let story = stories.iter().find(|story| story.file == transcript.name);
         let Some(story) = story else {
             assert!(transcript.recorded.is_some(), "nothing drives {}", transcript.name);
-            recorded(transcript, plugin).await;
+            recorded::replay(transcript, plugin).await;
             continue;
         };
         let steps: Vec<_> = story.steps.iter().map(|step| step.name()).collect();
@@ -466,84 +469,6 @@ pub async fn replay(profile: &str, plugin: &'static Plugin, stories: &[Story], l
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
-/// Replays a transcript that `modemfleet record` wrote: its commands are said again, and its session
-/// is opened again. The answers have to be the recorded ones, the session has to end as it did, and
-/// the same lines have to be unsolicited.
-pub async fn recorded(transcript: &Transcript, plugin: &'static Plugin) {
-    let Some(recorded) = transcript.recorded else { panic!("{}: not recorded", transcript.name) };
-    let story = story(transcript, recorded);
-    let mut faults = Vec::new();
-    for model in &transcript.models {
-        for piece in PIECES {
-            let found = play_story(transcript, &story, plugin, model, piece, refused).await;
-            let size = if piece == usize::MAX { "any size".to_owned() } else { piece.to_string() };
-            let about = format!("{} on {model}, reads of {size}: ", transcript.name);
-            faults.extend(found.into_iter().map(|fault| about.clone() + &fault));
-        }
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
-/// Answers a command that a recording lacks.
-fn refused(_: &str) -> Vec<Entry> {
-    vec![Entry::Answer("ERROR".to_owned())]
-}
-
-/// Makes the story of a recorded transcript. Its texts last as long as the test.
-fn story(transcript: &Transcript, recorded: Recorded) -> Story {
-    let keep = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
-    let (mut steps, mut outcome) = (Vec::new(), Vec::new());
-    let (asked, session) = transcript.entries.split_at(recorded.session_at);
-    let mut has_named = false;
-    for turn in turns(asked) {
-        if turn.command.is_empty() {
-            if !turn.entries.is_empty() {
-                steps.push(Step::Hear);
-            }
-            continue;
-        }
-        // The first question for the model is answered while the port gets in step.
-        if turn.command == "AT+CGMM" && !std::mem::replace(&mut has_named, true) {
-            continue;
-        }
-        let lines = turn.entries.iter().filter_map(|entry| match entry {
-            Entry::Answer(line) if !line.starts_with("AT") => Some(line.trim()),
-            _ => None,
-        });
-        let lines: Vec<_> = lines.collect();
-        // The last command of a recording that was cut has no answer.
-        if lines.is_empty() {
-            continue;
-        }
-        outcome.push(keep(format!("say: {}", lines.join(" "))));
-        steps.push(Step::Say(keep(turn.command)));
-    }
-    if !session.is_empty() {
-        let login = Login::new(recording::CLIENT_ID, recording::HOST, port(session));
-        let publish = Step::Publish(recording::TOPIC, recording::PAYLOAD);
-        steps.extend([Step::Start, Step::Open(login), publish, Step::Close, Step::Stop]);
-        outcome.extend(["start: ok", "open: ok", "publish: ok"]);
-    }
-    Story {
-        file: keep(transcript.name.clone()),
-        steps: steps.leak(),
-        outcome: outcome.leak(),
-        leaves: &[],
-    }
-}
-
-/// Returns the broker's port in the commands of a session.
-fn port(session: &[Entry]) -> u16 {
-    let digits = session.iter().find_map(|entry| match entry {
-        Entry::Sent(line) => {
-            let rest = line.split(recording::HOST).nth(1)?.trim_start_matches(['"', ',', ':']);
-            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-        }
-        _ => None,
-    });
-    digits.unwrap_or(1883)
 }
 
 /// Plays one story once, and returns its faults.

@@ -13,6 +13,7 @@ use modem::recording::{self, Plan, Published};
 use modem_sim::{Fault, Modem, Options};
 use rumqttc::QoS;
 use tokio::io::duplex;
+use tokio::task::JoinSet;
 
 use crate::bench::{Bench, FIRST, SECOND, connection, message};
 use crate::broker::{Broker, Peer};
@@ -320,11 +321,13 @@ pub async fn records_what_drives_it_again(subject: Subject) {
     let (ours, theirs) = duplex(64 * 1024);
     let options = Options { broker: Some(broker.address()), ..subject.options() };
     let modem = Modem::new(options).on_stream(theirs);
-    let running = tokio::spawn(modem.run());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(modem.run());
     let broker_of_it = Some((BROKER.to_owned(), 1883));
     let plan = Plan { catalog: &catalog, like: None, broker: broker_of_it, progress: &|_| () };
     let recorded = recording::record(ours, &plan, std::future::pending()).await.unwrap();
-    running.abort();
+    // The clock of the replay is paused, so this modem must not run beside it.
+    tasks.shutdown().await;
     let mut transcript = recorded.transcript;
     transcript.source = "a simulated modem".to_owned();
     let text = transcript.to_string();
@@ -335,5 +338,5 @@ pub async fn records_what_drives_it_again(subject: Subject) {
     println!("{text}");
     tokio::time::pause();
     let transcript = transcript::parse("recorded.txt".to_owned(), &text);
-    replay::recorded(&transcript, subject.plugin).await;
+    replay::replay_recorded(&transcript, subject.plugin).await;
 }

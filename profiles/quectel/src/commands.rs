@@ -2,7 +2,7 @@
 
 use at::Guarded;
 use modem::console::{CommandRule, OperationResult};
-use modem::recording::Question;
+use modem::script::Question;
 
 use crate::exchange::LANE;
 

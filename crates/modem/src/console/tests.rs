@@ -240,7 +240,7 @@ fn data_has_the_length_that_its_command_announces() {
 
 #[test]
 fn the_script_of_a_recording_only_reads() {
-    for question in crate::recording::STANDARD {
+    for question in crate::script::STANDARD {
         let order = judge(question.command, ConsoleContext::Shared)
             .unwrap_or_else(|refusal| panic!("{}: {refusal}", question.command));
         assert!(order.is_harmless() && !order.takes_turn, "{}", question.command);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use at::{Framing, Urc};
 use tokio::time::Instant;
 
-use super::tap::Piece;
+use super::piece::Piece;
 use crate::transcript::{Entry, Transcript};
 
 /// The shortest pause that matters: shorter pauses are the line and its USB adapter.

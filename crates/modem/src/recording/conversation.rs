@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Heard, PATIENCE, Plan, Published, Question, Recording, Redaction, dialect, firmware};
+use super::{Heard, PATIENCE, Plan, Published, Recording, Redaction, dialect, firmware};
 use crate::console::{Outcome, Wish};
 use crate::profile::Profile;
+use crate::script::Question;
 use crate::transcript::{Entry, Transcript};
 
 /// The shortest pause that matters. An answer through another program comes later than on a tty.

@@ -1,6 +1,6 @@
 //! Removal of secrets and identities from a transcript.
 
-use super::{CLIENT_ID, HOST};
+use super::session::{CLIENT_ID, HOST};
 use crate::console::Commands;
 use crate::transcript::{BLANKED, Entry, Transcript};
 

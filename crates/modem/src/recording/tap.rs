@@ -9,8 +9,9 @@ use at::{Framing, Urc};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::Published;
 use super::bytes;
+use super::piece::Piece;
+use super::session::Published;
 use crate::observe::Observer;
 use crate::port::PortEvent;
 use crate::transcript::{SESSION, Transcript};
@@ -18,17 +19,6 @@ use crate::transcript::{SESSION, Transcript};
 /// The most bytes of a recording, far more than a script and a session have. A modem that prints
 /// without end is cut here.
 const MOST: usize = 4 * 1024 * 1024;
-
-/// A piece of a recording.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
-    Sent(Vec<u8>),
-    Received(Vec<u8>),
-    /// The engine took a line before this place for a URC.
-    Urc,
-    /// A comment.
-    Note(String),
-}
 
 /// Facts about a recording beside its lines.
 #[derive(Debug, Default)]

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use modem::Catalog;
 use modem::catalog::{Basis, Evidence};
-use modem::recording::{Published, Question, Recording, STANDARD};
+use modem::recording::{Published, Recording};
+use modem::script::{Question, STANDARD};
 
 use fleet::printable::printable;
 
