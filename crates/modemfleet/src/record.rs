@@ -25,10 +25,11 @@ use fleet::models::{Folder, ModelsError};
 use fleet::printable::{complain, printable};
 
 const EXAMPLES: &str = "Examples:
-  modemfleet record /dev/ttyUSB2                                   commands that only read
-  modemfleet record /dev/ttyUSB2 --broker test.mosquitto.org:1883  and one session with one publish
-  modemfleet record north                                          through the running agent
-  modemfleet record /dev/ttyUSB2 --model sim7600 --broker …        an unknown modem that speaks like one
+  modemfleet record /dev/ttyUSB2                                   send commands that only read
+  modemfleet record /dev/ttyUSB2 --broker test.mosquitto.org:1883  also publish one message
+  modemfleet record north                                          ask through the running agent
+  modemfleet record /dev/ttyUSB2 --model sim7600 --broker HOST     speak to an unknown modem as to a SIM7600
+  modemfleet record --script                                       print the commands with their reasons
 
 Only commands that read are sent, and those that one publish needs. No PIN is tried. Identities end in zeros;
 numbers, passwords, addresses and access points are hidden. A modem that falls silent ends the recording.

@@ -18,11 +18,11 @@ use fleet::printable::complain;
 use fleet::printable::printable;
 
 const EXAMPLES: &str = "Examples:
-  modemfleet profiles lint                 the models of this build and of the folder
-  modemfleet profiles lint acme.yaml       as if acme.yaml lay in the folder, too
-  modemfleet profiles lint sim7600-cpsi.txt   the form of a transcript, and that it names no unit
+  modemfleet profiles lint                 check the models of this build and of the folder
+  modemfleet profiles lint acme.yaml       check acme.yaml as a part of the folder
+  modemfleet profiles lint sim7600.txt     check the form of a transcript, and that it names no unit
 
-Exit codes: 0 good, also with remarks; 2 something is wrong, and the agent would refuse it.";
+Exit codes: 0 valid (there may be remarks), 2 errors, for which the agent would refuse the models.";
 
 /// The most bytes of a transcript that are read.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -31,7 +31,7 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Files to check as if they lay in the folder; one of the same name there is left out. A file
+    /// Files to check as a part of the folder; each replaces a file of the same name there. A file
     /// whose name ends in `.txt` is a transcript.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
