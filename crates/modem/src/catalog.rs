@@ -10,6 +10,7 @@ pub use crate::identity::normalised;
 pub use crate::limits::MqttLimits;
 use crate::profile::{Plugin, Profile};
 use crate::reply::{Decoder, Domain};
+use crate::script::{Question, STANDARD};
 use at::Framing;
 
 /// The content of a `models.yaml`. Unknown keys are rejected, so that a typing error is not a
@@ -231,6 +232,7 @@ pub struct Catalog {
     profiles: Vec<&'static dyn Profile>,
     decoders: Vec<(&'static str, Decoder)>,
     commands: Vec<CommandRule>,
+    scripts: Vec<(&'static [&'static dyn Profile], &'static [Question])>,
 }
 
 /// An entry that fits a modem's answer to `AT+CGMM`.
@@ -256,6 +258,7 @@ impl Catalog {
             profiles: Vec::new(),
             decoders: Vec::new(),
             commands: Vec::new(),
+            scripts: Vec::new(),
         };
         for plugin in plugins {
             let first = plugin.profiles.first().map_or("", |profile| profile.id());
@@ -281,6 +284,7 @@ impl Catalog {
             catalog.unsupported.extend(file.unsupported);
             catalog.decoders.extend(plugin.decoders);
             catalog.commands.extend(plugin.commands);
+            catalog.scripts.push((plugin.profiles, plugin.script));
         }
         Ok(catalog)
     }
@@ -390,6 +394,23 @@ impl Catalog {
     /// Returns the rules for a person's own commands.
     pub fn commands(&self) -> Commands {
         Commands::new(&self.commands, self.framing())
+    }
+
+    /// Returns the script of a recording: the standards' commands, and those of the profile's vendor.
+    pub fn script(&self, profile: Option<&str>) -> impl Iterator<Item = &'static Question> {
+        let is_of =
+            move |profiles: &[&dyn Profile]| profiles.iter().any(|each| Some(each.id()) == profile);
+        let vendors = self.scripts.iter().find(move |(profiles, _)| is_of(profiles));
+        STANDARD.iter().chain(vendors.map_or(&[][..], |(_, script)| *script))
+    }
+
+    /// Returns the vendors' parts of the script, each with the manufacturer of its models.
+    pub fn vendors_scripts(&self) -> impl Iterator<Item = (&str, &'static [Question])> {
+        self.scripts.iter().filter(|(_, script)| !script.is_empty()).map(|(profiles, script)| {
+            let is_of = |model: &&Model| profiles.iter().any(|each| each.id() == model.profile);
+            let manufacturer = self.models().find(is_of).map(|model| &*model.manufacturer);
+            (manufacturer.unwrap_or("another vendor"), *script)
+        })
     }
 
     /// Returns the decoder of a command's reply: the vendor's own, else 27.007's.

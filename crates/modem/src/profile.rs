@@ -16,6 +16,7 @@ use crate::message::{Client, Received};
 use crate::mqtt::{Mqtt, ResultCode};
 use crate::port::{At, Kind};
 use crate::reply::{self, Carrier, Decoder, Domain, PinTries, Registration, Sieve, Signal};
+use crate::script::Question;
 pub use crate::step::{PATIENCE, StepError, cme_code, persist, run, slow, unless_gone};
 use crate::step::{TRIES, is_unknown};
 
@@ -38,6 +39,8 @@ pub struct Plugin {
     pub lines: &'static [LineMeaning],
     /// The vendor's own commands and their effects, for the console.
     pub commands: &'static [CommandRule],
+    /// The vendor's own commands in the script of `modemfleet record`. They only read.
+    pub script: &'static [Question],
 }
 
 impl Plugin {
@@ -50,6 +53,7 @@ impl Plugin {
         codes: &[],
         lines: &[],
         commands: &[],
+        script: &[],
     };
 }
 

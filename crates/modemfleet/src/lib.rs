@@ -14,6 +14,7 @@ pub mod man;
 pub mod profiles;
 pub mod publish;
 pub mod queue;
+pub mod record;
 pub mod recover;
 pub mod reload;
 pub mod route;
@@ -53,6 +54,8 @@ enum Command {
     Status(status::Args),
     /// Send AT commands to a modem, through the running agent or directly on a tty.
     At(at::Args),
+    /// Record a transcript of a modem: its answers to commands that only read, and one publish.
+    Record(record::Args),
     /// Collect a support bundle, with secrets removed.
     Diag(diag::Args),
     /// Publish messages through the running agent.
@@ -111,6 +114,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Scan(args) => return scan::run(&args, plugins),
         Command::Status(args) => return status::run(&args),
         Command::At(args) => return at::run(&args, plugins),
+        Command::Record(args) => return record::run(&args, plugins),
         Command::Diag(args) => return diag::run(&args, plugins),
         Command::Publish(args) => return publish::run(&args),
         Command::Queue(args) => return queue::run(&args),

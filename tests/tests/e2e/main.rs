@@ -48,6 +48,7 @@ mod prometheus;
 mod quectel;
 mod queue;
 mod receipts;
+mod record;
 mod recovery;
 mod reload;
 mod rights;

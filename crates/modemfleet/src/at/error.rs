@@ -8,7 +8,7 @@ use modem::probe::ProbeError;
 
 /// The reason why the console ends early.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AtError {
+pub(crate) enum AtError {
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]
