@@ -1,4 +1,4 @@
-//! Finding modems on USB: events of udev, a table of what is plugged in, and a word to whom it concerns.
+//! Finding modems on USB: events of udev or the kernel, a table of what is plugged in, and a word to whom it concerns.
 //!
 //! The monitor listens before the first scan, so that what comes in between is told twice, not never.
 //! A scan every half minute finds what an event missed (a full socket buffer loses them in silence).
@@ -211,15 +211,13 @@ impl Bus {
 
     async fn watch(mut self, stop: &CancellationToken) {
         let mut events = Events::listen()
-            .inspect_err(|error| tracing::warn!("no events of USB devices: {error}"))
+            .inspect_err(|error| {
+                tracing::warn!(
+                    "no events of USB devices: {error}; they are looked for each second"
+                );
+            })
             .ok();
-        if !has_udevd() {
-            if !self.wanted.modems.is_empty() || self.search.is_thorough {
-                tracing::warn!("udevd does not run: USB modems are looked for each second");
-            }
-            events = None;
-        }
-        let mut ticks = self.pace(events.is_some());
+        let mut ticks = self.pace(has_all_events(events.as_ref()));
         loop {
             let next = async {
                 match &mut events {
@@ -233,7 +231,7 @@ impl Bus {
                 () = stop.cancelled() => return,
                 Ok(()) = self.search.wanted.changed() => {
                     self.enlist();
-                    ticks = self.pace(events.is_some());
+                    ticks = self.pace(has_all_events(events.as_ref()));
                 }
                 Ok(()) = self.search.catalog.changed() => self.learn(),
                 event = next => match event {
@@ -260,7 +258,7 @@ impl Bus {
                 () = until(self.again) => {}
                 () = self.news.notified() => {}
                 _ = ticks.tick() => {
-                    let told_all = events.is_none() || !self.has_looked;
+                    let told_all = !has_all_events(events.as_ref()) || !self.has_looked;
                     self.has_looked |= self.rescan(told_all);
                 }
             }
@@ -495,6 +493,11 @@ impl Bus {
             }
         }
     }
+}
+
+/// Reports whether events tell of all that comes and goes.
+fn has_all_events(events: Option<&Events>) -> bool {
+    events.is_some_and(Events::are_delivered)
 }
 
 /// Waits until then; for ever where there is no such time.

@@ -33,6 +33,10 @@ pub(super) struct Tty {
 
 /// Something that came or went.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "udev"),
+    allow(dead_code, reason = "only udevd reports again what the kernel announced")
+)]
 pub(super) enum Change {
     /// The kernel told of a USB device; udevd has yet to.
     Announced(String),

@@ -77,8 +77,8 @@ impl Gateway {
         match (self.has_udevd, &self.rules) {
             (false, _) => Finding::warn(
                 check,
-                "udevd does not run: modems are looked for each second, and rules have no effect",
-                "start systemd-udevd; in a container give it /run/udev of the host",
+                "udevd does not run: the kernel itself reports modems, and udev's rules have no effect",
+                "start systemd-udevd if this system has it; in a container give it /run/udev of the host",
             ),
             (true, None) => Finding::warn(
                 check,
