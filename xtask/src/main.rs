@@ -8,6 +8,7 @@ mod bench;
 mod conformance;
 mod dashboards;
 mod demo;
+mod dist;
 mod example;
 mod field;
 mod fuzz;
@@ -56,6 +57,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Make the Debian package, and try it.
     Package(package::Arguments),
+    /// Make everything that is to be downloaded, and print the sizes.
+    Dist(dist::Arguments),
     /// Measure modemfleet beside a reference.
     Bench {
         /// The benchmark to run.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Vectors(arguments) => vectors::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),
+        Command::Dist(arguments) => dist::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };
     match done {
