@@ -8,6 +8,7 @@ pub mod diag;
 pub mod doctor;
 mod end;
 pub mod explain;
+pub mod init;
 pub mod log;
 pub mod man;
 pub mod profiles;
@@ -44,6 +45,8 @@ struct Cli {
 enum Command {
     /// Run the agent.
     Run(run::Args),
+    /// Write a first fleet file for the modems that are plugged in.
+    Init(init::Args),
     /// Say whether a fleet file is good, and if not, where.
     Check(check::Args),
     /// Show every USB modem, its ports, whose it is, and who else has a port.
@@ -100,6 +103,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Sim(args) => return lab::sim::run(&args, plugins),
         #[cfg(feature = "lab")]
         Command::Demo(args) => return demo::run(&args),
+        Command::Init(args) => return init::run(&args, plugins),
         Command::Scan(args) => return scan::run(&args, plugins),
         Command::Status(args) => return status::run(&args),
         Command::At(args) => return at::run(&args, plugins),
