@@ -12,8 +12,6 @@ mod uevent;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{Access, access};
-
 use crate::table::{Change, Tty};
 use sys::Sys;
 
@@ -87,11 +85,6 @@ pub(super) fn scan() -> io::Result<Vec<Tty>> {
         return udev::scan();
     }
     Sys::default().scan()
-}
-
-/// Reports whether this process may open a node as it is.
-fn may_open(node: &Path) -> bool {
-    access(node, Access::READ_OK | Access::WRITE_OK).is_ok()
 }
 
 /// Reads `uid_map` (user_namespaces(7)): only the first namespace has all users under their own numbers.

@@ -16,8 +16,7 @@ use rustix::net::{
 use tokio::io::{Interest, unix::AsyncFd};
 use tokio::time::{Instant, sleep_until};
 
-use super::may_open;
-use super::sys::Sys;
+use super::sys::{Sys, may_open};
 use super::uevent::Uevent;
 use crate::table::{Change, Number, Tty};
 

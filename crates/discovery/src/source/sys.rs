@@ -1,8 +1,10 @@
-//! The ttys of USB devices, read from /sys without libudev.
+//! The ttys of USB devices, read from /sys without libudev, and whether their nodes may be opened.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
 
 use crate::interfaces;
 use crate::table::Tty;
@@ -36,6 +38,11 @@ impl Sys {
     pub(super) fn tty(&self, devpath: &str) -> Option<Tty> {
         tty(&self.root.join(devpath.trim_start_matches('/')))
     }
+}
+
+/// Reports whether this process may open a node as it is.
+pub(super) fn may_open(node: &Path) -> bool {
+    access(node, Access::READ_OK | Access::WRITE_OK).is_ok()
 }
 
 /// Reads the tty whose folder this is. Consoles and UARTs have no USB interface above them.

@@ -11,7 +11,7 @@ use std::path::Path;
 use futures_util::StreamExt;
 use tokio_udev::{AsyncMonitorSocket, Device, Enumerator, Event, EventType, MonitorBuilder};
 
-use super::may_open;
+use super::sys::may_open;
 use crate::interfaces;
 use crate::table::{Change, Number, Tty};
 
