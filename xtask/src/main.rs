@@ -8,6 +8,7 @@ mod bench;
 mod conformance;
 mod dashboards;
 mod demo;
+mod dist;
 mod example;
 mod field;
 mod fuzz;
@@ -59,6 +60,8 @@ enum Command {
     Site(site::Arguments),
     /// Make the Debian package, and try it.
     Package(package::Arguments),
+    /// Make everything that is to be downloaded, and print the sizes.
+    Dist(dist::Arguments),
     /// Measure modemfleet beside a reference.
     Bench {
         /// The benchmark to run.
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Site(arguments) => site::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),
+        Command::Dist(arguments) => dist::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };
     match done {

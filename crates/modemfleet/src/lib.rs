@@ -9,6 +9,7 @@ pub mod diag;
 pub mod doctor;
 mod end;
 pub mod explain;
+pub mod init;
 pub mod log;
 pub mod man;
 pub mod profiles;
@@ -46,6 +47,8 @@ struct Cli {
 enum Command {
     /// Run the agent.
     Run(run::Args),
+    /// Write a first fleet file for the modems that are plugged in.
+    Init(init::Args),
     /// Check a fleet file and point at each error.
     Check(check::Args),
     /// List USB modems with their ports, their entries and other programs that use a port.
@@ -111,6 +114,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Sim(args) => return lab::sim::run(&args, plugins),
         #[cfg(feature = "lab")]
         Command::Demo(args) => return demo::run(&args),
+        Command::Init(args) => return init::run(&args, plugins),
         Command::Scan(args) => return scan::run(&args, plugins),
         Command::Status(args) => return status::run(&args),
         Command::At(args) => return at::run(&args, plugins),

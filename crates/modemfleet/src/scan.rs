@@ -23,8 +23,9 @@ use crate::end::{code_of, output_failed, wrong};
 use agent::modems::devices::DeviceReport;
 use api::client::{Call, Client, ClientError, Target, converse};
 use api::devices::Devices;
+use discovery::WantedModems;
 use discovery::plugged::{Plugged, Remark};
-use fleet::models::Folder;
+use fleet::models::{Folder, Models};
 use fleet::printable::complain;
 use fleet::printable::printable;
 
@@ -129,6 +130,20 @@ pub(super) async fn report(
         }
     };
     look.await.map_err(|error: ScanError| Chain(&error).to_string())
+}
+
+/// Returns the devices for a first fleet file: a running agent's, or those that this process sees. No fleet file is
+/// read: the one that is there may be the reason for another.
+pub(super) async fn for_a_first_file(models: Models) -> Result<Vec<DeviceReport>, ScanError> {
+    if let Ok(client) = Target::default().client()
+        && let Ok(devices) = (Agent { client, version: None }).devices().await
+    {
+        return Ok(devices);
+    }
+    let mut around = Around::look(WantedModems::default(), models);
+    let devices = around.settled().await;
+    around.end().await;
+    devices
 }
 
 /// Prints the devices of a running agent.
@@ -253,7 +268,7 @@ fn picture(devices: &[DeviceReport]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use modem::holder::Holder;
 
     use super::*;
@@ -261,7 +276,7 @@ mod tests {
     use discovery::Role;
 
     /// Two modems with the same IMEI; another program has a port of the second.
-    pub(super) fn devices() -> Vec<DeviceReport> {
+    pub(crate) fn devices() -> Vec<DeviceReport> {
         let port = |number: u8, role| PortReport {
             tty: format!("/dev/ttyUSB{number}").into(),
             interface: number,

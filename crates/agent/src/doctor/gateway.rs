@@ -79,8 +79,8 @@ impl Gateway {
         match (self.has_udevd, &self.rules) {
             (false, _) => Finding::warn(
                 check,
-                "udevd is not running: the agent scans for modems each second, and rules have no effect",
-                "start systemd-udevd; in a container mount the host's /run/udev",
+                "udevd is not running: the kernel itself reports modems, and udev's rules have no effect",
+                "start systemd-udevd if this system has it; in a container mount the host's /run/udev",
             ),
             (true, None) => Finding::warn(
                 check,
