@@ -43,6 +43,8 @@ pub(super) fn pack(
 
 /// The package's description. The driver of most modems' serial ports is a package of its own there.
 fn about(machine: Machine, version: &str, bytes: usize) -> String {
+    // A `~` sorts before the release itself, a `-` behind it.
+    let version = version.replace('-', "~");
     format!(
         "Package: modemfleet\n\
          Version: {version}-1\n\
@@ -83,13 +85,14 @@ mod tests {
     fn an_ipk_is_three_members_with_a_control_file_and_the_files_of_openwrt() {
         let program = step::root().join("deploy/openwrt/modemfleet.hotplug");
         let files = files(step::root(), &program).unwrap();
-        let package = unpack(&pack(&files, Machine::X86_64, "0.1.0", 5).unwrap());
+        let package = unpack(&pack(&files, Machine::X86_64, "0.1.0-dev.7", 5).unwrap());
         let names: Vec<&str> = package.keys().map(String::as_str).collect();
         assert_eq!(names, ["control.tar.gz", "data.tar.gz", "debian-binary"]);
         assert_eq!(package["debian-binary"].1, b"2.0\n");
         let control = unpack(&package["control.tar.gz"].1);
         let about = String::from_utf8(control["control"].1.clone()).unwrap();
-        for line in ["Package: modemfleet\n", "Version: 0.1.0-1\n", "Architecture: x86_64\n"] {
+        for line in ["Package: modemfleet\n", "Version: 0.1.0~dev.7-1\n", "Architecture: x86_64\n"]
+        {
             assert!(about.contains(line), "{line} in {about}");
         }
         let data = unpack(&package["data.tar.gz"].1);
