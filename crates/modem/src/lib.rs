@@ -47,6 +47,7 @@ pub mod profile;
 mod radio;
 pub mod recovery;
 pub mod reply;
+pub mod reset;
 mod roster;
 mod search;
 pub mod serial;

@@ -83,7 +83,7 @@ async fn serve_all(
     roster: &Roster,
     shared: &Shared,
 ) -> ServeEnd {
-    let (stop, model) = (&core.env.stop, &known.model);
+    let (stop, model) = (&shared.parting, &known.model);
     let mut serving = FuturesUnordered::new();
     loop {
         while !stop.is_cancelled()
@@ -122,7 +122,7 @@ fn serve_one<'a>(
     let lost = shared.holders.hold(client, lent.session());
     async move {
         let supervisor = SessionSupervisor { core, shared, client };
-        let stop = core.env.stop.child_token();
+        let stop = shared.parting.child_token();
         let Some(session) = lent.session() else { return (client, ServeEnd::Stopped) };
         let leave = session.leave.clone();
         let end = {
