@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activity::Activities;
 use crate::budget::Books;
+use crate::chronicle::Chronicle;
 use crate::http::{self, App, Bounds, Door, Guesses, Tokens};
 use crate::logging::Log;
 use crate::messages::downlink::Downlink;
@@ -278,6 +279,7 @@ impl Agent {
             view,
             metrics,
             history: Arc::new(History::default()),
+            chronicle: self.factory.activities.chronicle.clone(),
             bounds: Bounds::default(),
             commands: self.factory.env.catalog.borrow().commands(),
             log,
@@ -305,6 +307,7 @@ impl Agent {
             Ok(())
         });
         self.keep_books();
+        self.keep_chronicle();
         let (guesses, stop) = (Arc::clone(&app.guesses), self.stop.clone());
         self.services.spawn(async move {
             guesses.report(&stop).await;
@@ -328,6 +331,21 @@ impl Agent {
         let stop = self.stop.clone();
         self.services.spawn(async move {
             books.keep(&stop).await;
+            Ok(())
+        });
+    }
+
+    /// Notes what happens, and keeps it on disk.
+    fn keep_chronicle(&mut self) {
+        let chronicle = self.factory.activities.chronicle.clone();
+        let (writer, stop) = (chronicle.clone(), self.stop.clone());
+        self.services.spawn(async move {
+            writer.keep(&stop).await;
+            Ok(())
+        });
+        let (view, stop) = (self.view.clone(), self.stop.clone());
+        self.services.spawn(async move {
+            chronicle.follow(&view, &stop).await;
             Ok(())
         });
     }
@@ -426,6 +444,8 @@ impl Agent {
 
     /// Stops intake, signs every session out, and closes the queue; each within its time.
     pub async fn end(&mut self) {
+        let chronicle = self.factory.activities.chronicle.clone();
+        chronicle.ending();
         self.stop.cancel();
         let grace = self.view.now().fleet.shutdown_grace;
         self.modems.end(grace).await;
@@ -448,7 +468,7 @@ impl Agent {
                 inbox.close().await;
             }
         };
-        let closed = async { tokio::join!(self.view.queue.close(), close_inbox) };
+        let closed = async { tokio::join!(self.view.queue.close(), close_inbox, chronicle.save()) };
         if tokio::time::timeout(CLOSE_QUEUE, closed).await.is_err() {
             tracing::warn!("the disk did not take the last commit in time");
         }
@@ -476,5 +496,6 @@ fn factory(
         format!("could not read the budget's count in {}", fleet.queue.path.display())
     })?;
     let downlink = Downlink::new(Arc::clone(&metrics), inbox);
-    Ok(ModemFactory { env, ledger, metrics, activities: Activities::default(), downlink, books })
+    let activities = Activities::new(Chronicle::open(&fleet.queue.path));
+    Ok(ModemFactory { env, ledger, metrics, activities, downlink, books })
 }

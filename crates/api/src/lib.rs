@@ -9,6 +9,8 @@ pub mod at;
 pub mod client;
 pub mod devices;
 pub mod doctor;
+pub mod events;
+pub mod history;
 pub mod inbox;
 pub mod log;
 pub mod messages;
