@@ -14,6 +14,7 @@ use super::bounds::Bounds;
 use super::error::ApiError;
 use super::guesses::Guesses;
 use super::token::{Door, Tokens};
+use crate::chronicle::Chronicle;
 use crate::logging::Log;
 use crate::messages::downlink::Downlink;
 use crate::messages::forward::Given;
@@ -44,8 +45,10 @@ pub struct App {
     pub devices: Devices,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The last hour's signals.
+    /// The last day's signals and messages.
     pub history: Arc<History>,
+    /// The history of events.
+    pub chronicle: Chronicle,
     /// Places for connections over all doors.
     pub places: Places,
     /// Places for costly requests.

@@ -71,6 +71,7 @@ pub(super) async fn run(
         tracing::debug!(modem = name, command = order.shown(), "sent by hand");
     } else {
         tracing::warn!(modem = name, command = order.shown(), dangerous, "sent by hand");
+        app.note_action(Some(name), None, &format!("sent {}", order.shown()));
     }
     Ok(axum::Json(app.commands.run(&at, order).await))
 }

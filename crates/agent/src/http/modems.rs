@@ -28,6 +28,7 @@ pub(super) fn fleet(app: &App) -> Fleet<Snapshot> {
         commit: crate::version::COMMIT.to_owned(),
         modems: now.modems.iter().map(|view| modem(app, view)).collect(),
         queue: Some(figures(&app.view.queue)),
+        asks_for_token: app.tokens.borrow().are_asked_for(),
     }
 }
 
