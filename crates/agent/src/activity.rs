@@ -62,6 +62,8 @@ pub struct Activity {
     pub totals: Totals,
     /// The event of the last disconnect of each session whose reason was not looked at yet.
     disconnects: BTreeMap<String, u64>,
+    /// True once its port was there in this run.
+    was_there: bool,
 }
 
 /// The record of one modem's activity, which its task writes and others read.
@@ -140,8 +142,17 @@ impl Observer for ActivityRecord {
         self.lock().busy = busy.cloned();
     }
 
+    fn appeared(&self) {
+        // The first one of a run is the start of the agent.
+        if std::mem::replace(&mut self.lock().was_there, true) {
+            self.note("plugged", Level::Info, None, "plugged in".to_owned());
+        }
+    }
+
     fn vanished(&self) {
         self.lock().busy = None;
+        let words = "gone: unplugged, reset or without power".to_owned();
+        self.note("unplugged", Level::Bad, None, words);
     }
 
     fn recovery(&self, action: RecoveryAction, outcome: RecoveryOutcome) {
@@ -189,7 +200,7 @@ impl Activities {
             Arc::new(ActivityRecord { activity: Mutex::default(), modem, chronicle })
         };
         let record = Arc::clone(self.lock().entry(modem.to_owned()).or_insert_with(new));
-        record.vanished();
+        record.lock().busy = None;
         record
     }
 

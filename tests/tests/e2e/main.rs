@@ -28,6 +28,7 @@ mod faults;
 mod forbidden;
 mod gateways;
 mod grafana;
+mod history;
 mod hostile_modem;
 mod http;
 mod http_attack;

@@ -22,7 +22,6 @@ const START: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Seen {
     state: Option<State>,
-    is_present: bool,
     /// The reason that was noted last for each session that is not connected.
     reasons: BTreeMap<String, String>,
 }
@@ -56,25 +55,14 @@ impl Chronicle {
     }
 
     fn look_at_modem(&self, name: &str, now: &Snapshot, seen: &mut Seen, is_young: bool) {
-        let is_known = seen.state.is_some();
-        let note = |kind: &str, level, words: String| {
-            let (kind, modem) = (kind.to_owned(), Some(name.to_owned()));
-            self.push(Event { kind, level, modem, words, ..Event::default() });
-        };
-        if now.present != seen.is_present {
-            seen.is_present = now.present;
-            match now.present {
-                true if is_known => note("plugged", Level::Info, "plugged in".to_owned()),
-                true => {}
-                false => {
-                    note("unplugged", Level::Bad, "gone: unplugged, or without power".to_owned());
-                    seen.state = Some(State::Absent);
-                }
-            }
+        let is_absent = now.state == State::Absent;
+        if is_absent && seen.state.is_some() {
+            // Its record noted when the port went.
+            seen.state = Some(State::Absent);
+            return;
         }
         // The way through identification takes a second, and says nothing.
-        let is_step =
-            now.state == State::Identifying || now.state == State::Absent && is_young && !is_known;
+        let is_step = now.state == State::Identifying || is_absent && is_young;
         if is_step || seen.state == Some(now.state) {
             return;
         }
@@ -84,7 +72,8 @@ impl Chronicle {
             Some(reason) if now.state != State::Serving => format!("{words}: {reason}"),
             _ => words.to_owned(),
         };
-        note("state", level, words);
+        let (kind, modem) = ("state".to_owned(), Some(name.to_owned()));
+        self.push(Event { kind, level, modem, words, ..Event::default() });
     }
 
     fn look_at_session(

@@ -51,7 +51,7 @@ export function sparkline(values, latest) {
   return picture;
 }
 
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [480, 170, 46, 8, 12, 24];
+const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [360, 150, 64, 8, 10, 24];
 
 function axis(picture, low, high, unit, series) {
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / (high - low));
@@ -64,7 +64,7 @@ function axis(picture, low, high, unit, series) {
   const length = series.step_seconds * (series.places - 1);
   for (const share of [0, 0.5, 1]) {
     const time = new Date(1000 * (series.end - length * (1 - share)));
-    const words = time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const words = time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
     const place = share === 0 ? "" : share === 1 ? " end" : " middle";
     picture.append(svg("text", { x: LEFT + share * (WIDTH - LEFT - RIGHT), y: HEIGHT - 6, class: `tick${place}`, text: words }));
   }

@@ -25,7 +25,7 @@ function card(title, key, content, actions) {
   const place = make("div");
   const id = `card-${title.toLowerCase().replaceAll(/[^a-z]+/g, "-")}`;
   const box = make("section", { class: "card", "aria-labelledby": id }, make("h2", { id, text: title }), place, actions || "");
-  return { box, update: (modem) => fill(place, JSON.stringify(key(modem)), () => [content(modem)].flat()) };
+  return { box, update: (modem) => fill(place, JSON.stringify(key(modem) ?? null), () => [content(modem)].flat()) };
 }
 
 function identity(modem) {
@@ -67,7 +67,7 @@ function budget(modem) {
     make("p", { class: "big", text: `${share} % used` }),
     make("meter", { min: 0, max: 100, high: 80, value: Math.min(100, share), "aria-label": "Budget used" }),
     facts([["Used", `${size(known.used_bytes)} of ${size(known.bytes)}`], ["Left", known.left_bytes === undefined ? undefined : size(known.left_bytes)],
-      ["Starts again", known.resets_at ? new Date(known.resets_at).toLocaleString() : undefined]]),
+      ["Starts again", known.resets_at ? new Date(known.resets_at).toLocaleString([], { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" }) : undefined]]),
     known.reason ? make("p", { class: "warn", text: `${SIGNS.warn} ${known.reason}` }) : "",
   ];
 }
@@ -122,11 +122,16 @@ const LEVELS = { ok: "good", warn: "warn", fail: "bad" };
 
 function findings(found) {
   const order = { fail: 0, warn: 1, ok: 2 };
-  const sorted = found.toSorted((a, b) => order[a.level] - order[b.level]);
-  return make("ul", { class: "plain findings" }, ...sorted.map((one) => make("li", {},
+  const item = (one) => make("li", {},
     make("span", { class: `state ${LEVELS[one.level]}`, text: `${SIGNS[LEVELS[one.level]]} ${one.check}` }),
     make("p", { text: one.message }),
-    one.advice ? make("p", { class: "soft", text: `Try: ${one.advice}` }) : "")));
+    one.advice ? make("p", { class: "soft", text: `Try: ${one.advice}` }) : "");
+  const bad = found.filter((one) => one.level !== "ok").toSorted((a, b) => order[a.level] - order[b.level]);
+  const good = found.filter((one) => one.level === "ok");
+  return [
+    bad.length ? make("ul", { class: "plain findings" }, ...bad.map(item)) : make("p", { class: "good", text: `${SIGNS.good} No trouble was found.` }),
+    make("details", {}, make("summary", { text: `${good.length} checks are fine` }), make("ul", { class: "plain findings" }, ...good.map(item))),
+  ];
 }
 
 function doctor(name) {
@@ -136,7 +141,7 @@ function doctor(name) {
     place.replaceChildren(make("p", { class: "soft", text: "Asking the modem, its SIM and its brokers …" }));
     try {
       const answer = await ask("GET", `api/v1/doctor?${new URLSearchParams({ modem: name })}`);
-      place.replaceChildren(findings(answer.findings));
+      place.replaceChildren(...findings(answer.findings));
     } catch (error) {
       place.replaceChildren(make("p", { class: "bad", text: error.message }));
     }
@@ -150,7 +155,7 @@ function dialogue(name) {
   let timer;
   const lines = make("pre", { class: "dialogue", tabindex: 0, role: "log", "aria-label": `AT dialogue of ${name}`, hidden: true });
   const hint = make("p", { class: "soft" });
-  const start = make("button", { type: "button", text: "Show the dialogue", onclick: () => (timer ? stop() : run()) });
+  const start = make("button", { type: "button", hidden: true, text: "Show the dialogue", onclick: () => (timer ? stop() : run()) });
   async function look() {
     try {
       const answer = await ask("GET", "api/v1/log/recent");
@@ -191,20 +196,21 @@ function dialogue(name) {
 export function modemView({ fleet, place }, name) {
   const state = make("span", { class: "state" });
   const reasons = make("p", { class: "reasons" });
-  const act = make("button", { type: "button", class: "danger", text: "Reset the modem …", onclick: () => reset({ name }) });
-  const cards = [
+  const act = make("button", { type: "button", class: "danger", hidden: true, text: "Reset the modem …", onclick: () => reset({ name }) });
+  const [service, net, own, data] = [
     card("Sessions", (modem) => [modem.sessions, token.get() !== null], sessions),
     card("Network", (modem) => [modem.signal, modem.signals, modem.carriers, modem.registration, modem.operator, modem.temperature_celsius], radio),
     card("Modem and SIM", (modem) => [modem.identified, modem.port, modem.tty, modem.usb_path, modem.recoveries, modem.returns], identity),
     card("Data budget", (modem) => modem.budget, budget),
   ];
+  const cards = [service, data, net, own];
   const courses = charts(name);
   const events = eventList(name);
   const happened = make("section", { class: "card", "aria-labelledby": "happened" }, make("h2", { id: "happened", text: "Events" }), events.place);
   const talk = dialogue(name);
   const gone = make("p", { class: "bad", hidden: true, text: `The fleet has no modem named ${name}.` });
   const parts = make("div", {},
-    make("div", { class: "cards" }, ...cards.map((one) => one.box)),
+    make("div", { class: "cards" }, make("div", {}, service.box, data.box), net.box, own.box),
     courses.box,
     make("div", { class: "cards two" }, happened, doctor(name)),
     talk.box);
@@ -223,7 +229,8 @@ export function modemView({ fleet, place }, name) {
     const judged = judge(modem);
     setClass(state, `state ${judged.level}`);
     setText(state, `${SIGNS[judged.level]} ${judged.words}`);
-    setText(reasons, judged.reasons.join("; "));
+    // A session shows its own reason below.
+    setText(reasons, modem.state === "serving" ? "" : judged.reasons.join("; "));
     for (const one of cards) one.update(modem);
   }
   return { update, end: () => { courses.end(); talk.end(); } };

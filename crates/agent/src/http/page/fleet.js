@@ -9,6 +9,7 @@ import { requeue, reload } from "./actions.js";
 // Rows that are shown before a person asks for more. Troubled modems come first, so that they are among them.
 const FIRST = 24;
 const DEVICES = 30000;
+const NAMED = 4;
 
 // The choices of the list outlast a look at a modem.
 const chosen = { search: "", troubled: false, all: false };
@@ -58,7 +59,7 @@ function makeRow(name) {
     const course = modem.signal_history_dbm || [];
     fill(cells.Signal, JSON.stringify([modem.signal, course.length, course[course.length - 1]]), () => known
       ? [bars(modem.signal), make("span", { class: "number", text: ` ${dbm(modem.signal.dbm)} ` }),
-        make("span", { class: "soft", text: known.words }), sparkline(course, modem.signal.dbm)]
+        make("span", { class: "soft", text: known.words }), course.length > 2 ? sparkline(course, modem.signal.dbm) : ""]
       : [bars(undefined), make("span", { class: "soft", text: " unknown" })]);
     setText(cells.Network, network(modem) || "–");
     const last = lastAck(modem);
@@ -77,7 +78,7 @@ function makeQueue(context) {
   const full = make("span", { class: "soft" });
   const aside = make("span", { class: "warn" });
   const dropped = make("span", { class: "warn" });
-  const again = make("button", { type: "button", text: "Return to the queue …", onclick: () => requeue(context) });
+  const again = make("button", { type: "button", hidden: true, text: "Return to the queue …", onclick: () => requeue(context) });
   const line = make("section", { class: "queue", "aria-label": "Queue" }, make("strong", { text: "Queue" }), waiting, full, aside, again, dropped);
   const update = ({ queue }) => {
     setHidden(line, !queue);
@@ -94,7 +95,8 @@ function makeQueue(context) {
 
 // The way on for a gateway whose modems were not found yet.
 function start(modems) {
-  const configured = modems.map((modem) => `${modem.name} (${modem.port})`).join(", ");
+  const named = modems.slice(0, NAMED).map((modem) => `${modem.name} (${modem.port})`).join(", ");
+  const configured = modems.length > NAMED ? `${named}, and ${modems.length - NAMED} more` : named;
   return make("section", { class: "card start", "aria-labelledby": "start" },
     make("h2", { id: "start", text: modems.length ? "No modem was found yet" : "No modems are configured yet" }),
     modems.length ? make("p", { text: `The fleet file expects: ${configured}.` }) : "",
@@ -132,7 +134,7 @@ export function fleetView(context) {
   const search = make("input", { type: "search", id: "search", placeholder: "Name, model, operator, IMEI …", value: chosen.search, autocomplete: "off",
     oninput: () => { chosen.search = search.value; update(); } });
   const troubled = make("button", { type: "button", class: "toggle", onclick: () => { chosen.troubled = !chosen.troubled; update(); } });
-  const renew = make("button", { type: "button", text: "Reload the fleet file …", onclick: () => reload(context) });
+  const renew = make("button", { type: "button", hidden: true, text: "Reload the fleet file …", onclick: () => reload(context) });
   const count = make("p", { class: "soft count", role: "status" });
   const body = make("tbody");
   const heads = ["Modem", "State", "Sessions", "Signal", "Network", "Last message"];

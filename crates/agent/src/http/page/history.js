@@ -8,7 +8,7 @@ import { link } from "./fleet.js";
 const PAGE = 50;
 
 const day = (time) => time.toLocaleDateString([], { weekday: "long", year: "numeric", month: "long", day: "numeric" });
-const clock = (time) => time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = (time) => time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 const BY = {
   "http.token": "with the token http.token", "http.socket": "over the socket", "http.publish_socket": "over the publish socket",
@@ -23,7 +23,7 @@ function item(event, isOfModem) {
     ? make("span", { class: "soft", text: ` (${event.repeated + 1} times until ${clock(new Date(event.until))})` }) : "";
   const by = event.by ? make("span", { class: "soft", text: ` ${BY[event.by] || event.by}` }) : "";
   const words = event.kind === "action" ? `A person ${event.words}` : event.words;
-  return make("li", { class: event.level },
+  return make("li", {},
     make("time", { datetime: event.at, class: "number", text: clock(time) }),
     make("span", { class: `sign ${event.level}`, "aria-hidden": "true", text: SIGNS[event.level] || SIGNS.info }),
     make("span", { class: "what" }, of, of ? " " : "", session, session ? " " : "", words, again, by));
@@ -49,7 +49,7 @@ export function eventList(modem) {
         if (!days.length || days.at(-1).name !== name) days.push({ name, items: [] });
         days.at(-1).items.push(item(event, Boolean(modem)));
       }
-      return days.flatMap(({ name, items }) => [make("h3", { text: name }), make("ol", { reversed: true }, ...items)]);
+      return days.flatMap(({ name, items }) => [make("h2", { class: "day", text: name }), make("ol", { reversed: true }, ...items)]);
     });
     if (note.dataset.failed !== "yes") setText(note, shown.length ? "" : "Nothing happened yet.");
   }

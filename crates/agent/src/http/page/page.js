@@ -94,8 +94,8 @@ function route() {
   else if (page === "events") view = eventsView(context);
   else view = fleetView(context);
   for (const link of document.querySelectorAll("nav [data-page]")) {
-    const is = link.dataset.page === (page === "events" ? "events" : page === "modem" ? "" : "fleet");
-    if (is) link.setAttribute("aria-current", "page");
+    const is = link.dataset.page === (page === "events" ? "events" : "fleet");
+    if (is) link.setAttribute("aria-current", page === "modem" ? "true" : "page");
     else link.removeAttribute("aria-current");
   }
   scrollTo(0, 0);
@@ -137,7 +137,7 @@ at("unlock").addEventListener("click", async () => {
   else if (!(await unlock(fleet))) return;
   connect();
   lock();
-  if (view) { route(); }
+  route();
 });
 // The address of the skip link would be a page of its own.
 document.querySelector(".skip").addEventListener("click", (event) => {

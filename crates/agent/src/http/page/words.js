@@ -13,14 +13,14 @@ const STATES = {
 };
 
 const PHASES = {
-  waiting: ["warn", "Waiting for the modem"],
+  waiting: ["off", "Waiting for the modem"],
   connecting: ["warn", "Connecting"],
   connected: ["good", "Connected"],
-  backing_off: ["bad", "Not connected, tries again"],
+  backing_off: ["bad", "Not connected"],
   failed: ["bad", "Cannot connect"],
 };
 
-const RANKS = { bad: 0, warn: 1, good: 2 };
+const RANKS = { bad: 0, warn: 1, off: 1, good: 2 };
 
 export function phase(session) {
   const [level, words] = session.connected ? PHASES.connected : PHASES[session.phase] || ["warn", session.phase];
@@ -41,7 +41,7 @@ export function judge(modem) {
     const worst = down.map((session) => phase(session).level).sort((a, b) => RANKS[a] - RANKS[b])[0];
     const all = down.length === modem.sessions.length;
     const words = worst !== "bad" ? "Connecting" : all ? "No connection" : `${of} down`;
-    return { level: worst === "bad" && !all ? "warn" : worst, words, reasons };
+    return { level: worst === "bad" && all ? "bad" : "warn", words, reasons };
   }
   if (budget) return { level: modem.budget.stage === "stopped" ? "bad" : "warn", words: "Budget", reasons };
   return { level, words: modem.sessions.length ? words : "Working, no sessions", reasons };
