@@ -45,6 +45,11 @@ fn press(browser: &Browser, text: &str) {
     until(text, || (browser.script(&script) == json!(true)).then_some(()));
 }
 
+/// Confirms the open dialog.
+fn confirm(browser: &Browser) {
+    let _ = browser.script("document.querySelector('dialog [type=submit]').click(); return 0");
+}
+
 /// Fills the field of the open dialog.
 fn fill(browser: &Browser, text: &str) {
     let script = format!(
@@ -369,15 +374,15 @@ fn an_action_takes_the_token_a_name_and_a_yes_and_is_in_the_history() {
     assert!(!browser.text().contains("Reset the modem"), "no action without a token");
     press(&browser, "Unlock actions");
     fill(&browser, "a-token-that-is-wrong");
-    press(&browser, "Unlock");
+    confirm(&browser);
     shows(&browser, "show the token");
     fill(&browser, TOKEN);
-    press(&browser, "Unlock");
+    confirm(&browser);
     until("the dialog to close", || (!asks(&browser)).then_some(()));
     let kept = "return [sessionStorage.length, localStorage.length, document.cookie, location.href.includes('token')]";
     assert_eq!(browser.script(kept), json!([1, 0, "", false]));
     press(&browser, "Send a test message");
-    press(&browser, "Send");
+    confirm(&browser);
     let message = lab.subscriber.wait(1);
     assert!(format!("{message:?}").contains("modemfleet/test"), "{message:?}");
     press(&browser, "Reset the modem");
@@ -387,7 +392,7 @@ fn an_action_takes_the_token_a_name_and_a_yes_and_is_in_the_history() {
     is_accessible(&browser, "a dialog");
     press(&browser, "Cancel");
     press(&browser, "Reconnect");
-    press(&browser, "Reconnect");
+    confirm(&browser);
     until("the event", || {
         let bearer = format!("Bearer {TOKEN}");
         let answer = agent.http.ask(
@@ -486,7 +491,7 @@ const course = n => ({ step_seconds: n === 60 ? 60 : 600, end_timestamp_seconds:
   signal_dbm: wave(n, -83, 4), latency_seconds: wave(n, 24, 8).map(v => v / 100), acknowledged: wave(n, 12, 5).map(Math.round),
   failed: wave(n, 0, 0).map((v, i) => (i % 23 === 7 ? 2 : 0)), received: wave(n, 2, 1).map(v => Math.max(0, Math.round(v))) });
 const plain = window.fetch;
-window.fetch = (path, ...rest) => String(path).endsWith('/history')
+window.fetch = (path, ...rest) => /modems.[a-z]+.history$/.test(String(path))
   ? Promise.resolve(new Response(JSON.stringify({ hour: course(60), day: course(144) }))) : plain(path, ...rest);
 return import('/page.js').then(({ fleet }) => {
   for (const modem of fleet.modems) if (modem.signal) modem.signal_history_dbm = wave(60, modem.signal.dbm, 4);

@@ -3,6 +3,9 @@
 
 const KEY = "modemfleet-token";
 
+// An address that was opened with a user and a password in it lets no relative path be fetched.
+const here = (path) => new URL(path, location.origin + location.pathname);
+
 export const token = {
   get() {
     try { return sessionStorage.getItem(KEY); } catch { return null; }
@@ -33,7 +36,7 @@ export async function ask(method, path, body, shown = token.get()) {
   }
   let response;
   try {
-    response = await fetch(path, request);
+    response = await fetch(here(path), request);
   } catch {
     throw new Error("The agent cannot be reached.");
   }
@@ -55,7 +58,7 @@ function listen(path, hear, live) {
   let source;
   let timer;
   const open = () => {
-    source = new EventSource(path);
+    source = new EventSource(here(path));
     for (const name of ["fleet", "changes"]) {
       source.addEventListener(name, (event) => { live(true); hear(name, JSON.parse(event.data)); });
     }
@@ -75,7 +78,7 @@ function read(path, shown, hear, live) {
   const run = async () => {
     while (!stop.signal.aborted) {
       try {
-        const response = await fetch(path, { ...options(shown), signal: stop.signal });
+        const response = await fetch(here(path), { ...options(shown), signal: stop.signal });
         if (!response.ok) throw new Error(String(response.status));
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
         let rest = "";

@@ -113,9 +113,14 @@ function charts(name) {
     known = await ask("GET", `api/v1/modems/${encodeURIComponent(name)}/history`).catch(() => known);
     draw();
   }
-  load();
-  const timer = setInterval(load, MINUTE);
-  return { box, end: () => clearInterval(timer) };
+  let timer;
+  // A modem that the fleet does not have is not asked for.
+  const begin = () => {
+    if (timer) return;
+    timer = setInterval(load, MINUTE);
+    load();
+  };
+  return { box, begin, end: () => clearInterval(timer) };
 }
 
 const LEVELS = { ok: "good", warn: "warn", fail: "bad" };
@@ -231,6 +236,7 @@ export function modemView({ fleet, place }, name) {
     setText(state, `${SIGNS[judged.level]} ${judged.words}`);
     // A session shows its own reason below.
     setText(reasons, modem.state === "serving" ? "" : judged.reasons.join("; "));
+    courses.begin();
     for (const one of cards) one.update(modem);
   }
   return { update, end: () => { courses.end(); talk.end(); } };
