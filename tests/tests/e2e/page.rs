@@ -200,6 +200,11 @@ fn a_modem_whose_only_session_is_refused_is_not_green() {
     until("the trouble", || row(&browser, "bad").contains("No connection").then_some(()));
     until("the other modem", || row(&browser, "good").contains("Working").then_some(()));
     assert_eq!(rows(&browser), ["bad", "good"]);
+    // It stays so while it tries again.
+    let steady = "return new Promise(done => { const seen = new Set(); const all = setInterval(() => \
+                  seen.add(document.getElementById('summary').textContent), 20); \
+                  setTimeout(() => { clearInterval(all); done(seen.size) }, 4000) })";
+    assert_eq!(browser.script(steady), json!(1));
     let red = "return document.querySelector('tr[data-modem=bad] .state').className";
     assert_eq!(browser.script(red), json!("state bad"));
     assert!(!browser.text().contains("backing_off"), "{}", browser.text());
@@ -458,8 +463,10 @@ fn pictures_of_the_docs() {
     let browser = Browser::start(1280, 900);
     browser.open(&format!("{}metrics", url(&site)));
     let _ = browser.script(&format!("sessionStorage.setItem('modemfleet-token', '{TOKEN}')"));
-    browser.open(&url(&site));
+    browser.open(&format!("http://gw:{TOKEN}@127.0.0.1:{}/", site.port()));
     shows(&browser, "1 of 4 modems needs attention");
+    until("the trouble", || row(&browser, "yard").contains("No connection").then_some(()));
+    until("the signals", || row(&browser, "yard").contains("dBm").then_some(()));
     let _ = browser.script(MADE_UP);
     until("a course", || {
         let course = "return document.querySelectorAll('.spark').length > 2";

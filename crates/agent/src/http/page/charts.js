@@ -34,7 +34,7 @@ const join = (points) => points.map((point) => point.map((n) => n.toFixed(1)).jo
 
 // A line of the last hour: one place a minute, the newest at the right.
 export function sparkline(values, latest) {
-  const [low, high, width] = [-130, -50, 60];
+  const [low, high, width] = [-120, -60, 60];
   const known = values.filter((value) => value !== null);
   const label = known.length
     ? `Signal of the last hour, ${dbm(Math.min(...known))} to ${dbm(Math.max(...known))}` : "No signal of the last hour";
@@ -72,7 +72,7 @@ function axis(picture, low, high, unit, series) {
 }
 
 function frame(title, label, content, note) {
-  return make("figure", { class: "chart" }, make("figcaption", {}, title, note ? make("span", { class: "soft", text: ` ${note}` }) : ""), content(label));
+  return make("figure", { class: "chart" }, make("figcaption", {}, title, make("span", { class: "note" }, ...note)), content(label));
 }
 
 const nice = (value) => {
@@ -103,7 +103,7 @@ export function lineChart(title, values, series, bounds, unit) {
       else picture.append(svg("polyline", { points: join(points), class: "curve" }));
     }
     return picture;
-  }, note);
+  }, [note]);
 }
 
 // Columns of counts, one upon the other. `parts` are [name, class, values].
@@ -128,5 +128,5 @@ export function columnChart(title, parts, series) {
       }
     }
     return picture;
-  }, sums.map(([name, sum]) => `${sum} ${name}`).join(", "));
+  }, rows.flatMap(([name, kind], i) => [make("span", { class: `key ${kind}`, "aria-hidden": "true", text: "■" }), ` ${sums[i][1]} ${name} `]));
 }

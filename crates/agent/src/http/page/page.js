@@ -15,19 +15,30 @@ const MINUTE = 60000;
 let view;
 let close = () => {};
 
+// A session that was refused and tries again is not well: it stays shown as refused until it is connected.
+// Else colours, title and the words that are read out would change at each attempt.
+function steady(before, modem) {
+  for (const session of modem.sessions) {
+    const old = ((before && before.sessions) || []).find((one) => one.name === session.name);
+    if (session.phase === "connecting" && old && old.phase === "backing_off") {
+      Object.assign(session, { phase: old.phase, reason: old.reason });
+    }
+  }
+}
+
 function take(name, data) {
   if (name === "fleet") {
     Object.assign(fleet, {
       known: true, gateway: data.gateway, queue: data.queue, asksForToken: data.asks_for_token, modems: data.modems,
     });
     setText(at("version"), `modemfleet ${data.version}${data.commit ? ` (${data.commit.slice(0, 12)})` : ""}`);
-    for (const modem of fleet.modems) modem.since = Date.now();
   } else {
     const byName = new Map(fleet.modems.map((modem) => [modem.name, modem]));
     for (const modem of data.modems || []) {
       const before = byName.get(modem.name) || {};
+      steady(before, modem);
       // The history comes once; from then on the page keeps it.
-      byName.set(modem.name, { ...modem, signal_history_dbm: before.signal_history_dbm || [], since: before.since });
+      byName.set(modem.name, { ...modem, signal_history_dbm: before.signal_history_dbm || [] });
     }
     const order = data.order || fleet.modems.map((modem) => modem.name);
     fleet.modems = order.map((one) => byName.get(one)).filter(Boolean);
