@@ -41,6 +41,7 @@ use crate::mqtt::{self, Users};
 use crate::now::{Now, View};
 use crate::recover::Recoverer;
 use crate::reload::{Contents, Planner, Reloads, Request};
+use crate::upkeep::follow::Follower;
 use crate::upkeep::history::History;
 use crate::upkeep::systemd::{self, Handed};
 use crate::upkeep::telemetry;
@@ -345,7 +346,7 @@ impl Agent {
         });
         let (view, stop) = (self.view.clone(), self.stop.clone());
         self.services.spawn(async move {
-            chronicle.follow(&view, &stop).await;
+            Follower(chronicle).follow(&view, &stop).await;
             Ok(())
         });
     }

@@ -5,7 +5,6 @@
 //! next start, and nothing else.
 
 mod file;
-mod follow;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
@@ -95,7 +94,7 @@ impl Chronicle {
     }
 
     /// Replaces the sentence of an event, which may make it the repetition of an earlier one.
-    fn amend(&self, id: u64, words: &str) {
+    pub fn amend(&self, id: u64, words: &str) {
         self.state().amend(id, words, SystemTime::now());
     }
 

@@ -1,3 +1,5 @@
+//! Tests of the history: restarts, pages, repetitions.
+
 use super::*;
 
 fn event(modem: &str, words: &str) -> Event {

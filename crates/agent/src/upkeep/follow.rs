@@ -9,7 +9,7 @@ use modem::{Snapshot, State};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::Chronicle;
+use crate::chronicle::Chronicle;
 use crate::now::View;
 
 /// The interval between two looks. A look reads values in memory.
@@ -26,7 +26,10 @@ struct Seen {
     reasons: BTreeMap<String, String>,
 }
 
-impl Chronicle {
+/// Adds what is seen of modems and sessions to the history.
+pub struct Follower(pub Chronicle);
+
+impl Follower {
     /// Notes changes of modems and sessions until the stop.
     ///
     /// # Cancel safety
@@ -73,7 +76,7 @@ impl Chronicle {
             _ => words.to_owned(),
         };
         let (kind, modem) = ("state".to_owned(), Some(name.to_owned()));
-        self.push(Event { kind, level, modem, words, ..Event::default() });
+        self.0.push(Event { kind, level, modem, words, ..Event::default() });
     }
 
     fn look_at_session(
@@ -85,7 +88,7 @@ impl Chronicle {
         disconnected: Option<u64>,
     ) {
         if let Some((id, reason)) = disconnected.zip(now.reason.as_ref()) {
-            self.amend(id, &format!("disconnected: {reason}"));
+            self.0.amend(id, &format!("disconnected: {reason}"));
             seen.reasons.insert(name.to_owned(), reason.clone());
         }
         if now.is_connected() {
@@ -98,7 +101,7 @@ impl Chronicle {
             return;
         }
         seen.reasons.insert(name.to_owned(), reason.clone());
-        self.push(Event {
+        self.0.push(Event {
             kind: "refused".to_owned(),
             level: if now.phase == SessionPhase::Failed { Level::Bad } else { Level::Warn },
             modem: Some(modem.to_owned()),
