@@ -145,7 +145,8 @@ pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, S
     let (state, state_rx) =
         watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
     let (stalled, stalled_rx) = watch::channel(false);
-    let (renew, renew_rx) = watch::channel(0);
+    let renew = watch::Sender::default();
+    let renew_rx = renew.subscribe();
     let backoff = Backoff::new(RECONNECT, config.reconnect_max);
     let leave = CancellationToken::new();
     (

@@ -7,7 +7,7 @@ use crate::mqtt::{Message, MqttError, Scope};
 
 /// Code 14 "client is busy" passes by itself; the publish is tried this often, this far apart.
 const BUSY_RETRIES: u32 = 20;
-const BUSY_WAIT: Duration = Duration::from_millis(250);
+pub(super) const BUSY_WAIT: Duration = Duration::from_millis(250);
 
 /// Publishes, and asks again while the client is busy with an earlier operation.
 pub(super) async fn publish_patiently(
