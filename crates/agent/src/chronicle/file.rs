@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use api::events::Event;
@@ -128,10 +128,15 @@ impl EventFile {
     }
 }
 
-/// Reads the file; of one that grew beyond its bound only the beginning.
+/// Reads the file; of one that grew beyond its bound only the beginning. A file that others may read, such as a copy
+/// from a backup, is the agent's own from then on.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    fs::File::open(path)?.take(2 * MAX_BYTES).read_to_end(&mut text)?;
+    let file = fs::File::open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    file.take(2 * MAX_BYTES).read_to_end(&mut text)?;
     Ok(text)
 }
 
