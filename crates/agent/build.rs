@@ -1,24 +1,25 @@
-//! Tells the program which commit it is built from.
+//! Names the commit that the program is built from.
 //!
-//! What is known first counts: `MODEMFLEET_COMMIT` of whoever packages, the file that `git archive` fills in, and
-//! for an optimised build the checkout itself. A development build asks no checkout: each commit would build
-//! the agent and all that stands on it once more.
+//! The first known of these counts: `MODEMFLEET_COMMIT` from a packager, the file that
+//! `git archive` fills in, and the checkout. Only an optimised build asks the checkout: in a
+//! development build each commit would rebuild the agent and all packages above it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Who packages names the commit by this variable.
+/// The variable by which a packager names the commit.
 const NAMED: &str = "MODEMFLEET_COMMIT";
 
-/// The most characters of a commit's name: git's longest are 64 digits.
+/// The most characters of a commit's name: git's longest names have 64 digits.
 const LONGEST: usize = 64;
 
-/// What changes the program, below the root of the repository.
+/// The paths that change the program, below the root of the repository.
 const SOURCES: [&str; 4] = ["crates", "profiles", "Cargo.toml", "Cargo.lock"];
 
 fn main() -> Result<(), String> {
-    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo names no folder")?);
+    let here =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo gives no output folder")?);
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=commit.txt");
     println!("cargo::rerun-if-env-changed={NAMED}");
@@ -28,14 +29,14 @@ fn main() -> Result<(), String> {
         (None, None) if optimised => checked_out(&here).unwrap_or_default(),
         (None, None) => String::new(),
     };
-    let version = env::var("CARGO_PKG_VERSION").map_err(|_| "cargo names no version")?;
+    let version = env::var("CARGO_PKG_VERSION").map_err(|_| "cargo gives no version")?;
     let shown = if commit.is_empty() { version } else { format!("{version} ({commit})") };
     println!("cargo::rustc-env=MODEMFLEET_BUILT_FROM={commit}");
     println!("cargo::rustc-env=MODEMFLEET_VERSION={shown}");
     Ok(())
 }
 
-/// The commit that the environment names. An empty value is none.
+/// Returns the commit that the environment names. An empty value counts as none.
 fn named() -> Result<Option<String>, String> {
     let Some(value) = env::var_os(NAMED).filter(|value| !value.is_empty()) else { return Ok(None) };
     let plain = |text: &&str| {
@@ -50,7 +51,7 @@ fn named() -> Result<Option<String>, String> {
     }
 }
 
-/// The commit that `git archive` wrote; in a checkout the file holds its placeholder.
+/// Returns the commit that `git archive` wrote; in a checkout the file holds a placeholder.
 fn archived(here: &Path) -> Option<String> {
     let text = fs::read_to_string(here.join("commit.txt")).ok()?;
     let digits = text.trim();
@@ -58,8 +59,8 @@ fn archived(here: &Path) -> Option<String> {
     (is_name && digits.chars().all(|c| c.is_ascii_hexdigit())).then(|| digits.to_owned())
 }
 
-/// The commit of the checkout, and whether the sources differ from it. None without git, and none of a
-/// repository that this folder only happens to lie in.
+/// Returns the commit of the checkout, marked if the sources differ from it. None without git, and
+/// none if this folder merely lies inside another repository.
 fn checked_out(here: &Path) -> Option<String> {
     let root = here.parent()?.parent()?;
     let top = fs::canonicalize(git(root, &["rev-parse", "--show-toplevel"])?).ok()?;
@@ -79,7 +80,7 @@ fn rerun_with(root: &Path) {
     let branch = git(root, &["symbolic-ref", "--quiet", "HEAD"]);
     let inside = ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref());
     let inside = inside.filter_map(|name| git(root, &["rev-parse", "--git-path", name]));
-    // A file that is not there would be taken for changed each time.
+    // A missing file would count as changed in each build.
     for path in inside.chain(SOURCES.map(str::to_owned)).map(|path| root.join(path)) {
         if path.exists() {
             println!("cargo::rerun-if-changed={}", path.display());
@@ -87,7 +88,7 @@ fn rerun_with(root: &Path) {
     }
 }
 
-/// What git says, without the end of its line; none where it fails or is not there.
+/// Returns git's output without its last line end; none if git fails or is missing.
 fn git(root: &Path, words: &[&str]) -> Option<String> {
     let said = Command::new("git").arg("-C").arg(root).args(words).output().ok()?;
     let text = String::from_utf8(said.stdout).ok()?;

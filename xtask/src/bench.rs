@@ -72,7 +72,7 @@ pub(crate) enum Bench {
 /// # Errors
 /// If a part does not start, or a figure misses its aim.
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
-    crate::setup::run()?;
+    crate::setup::tests(&[])?;
     crate::step::Invocation::cargo(&["build", "--release", "--package", "modemfleet"]).run()?;
     if matches!(bench, Bench::HandIn(_) | Bench::QueueStart(_) | Bench::Rename(_)) {
         let example = ["build", "--release", "--package", "queue", "--example", "bench"];

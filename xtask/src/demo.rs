@@ -16,12 +16,19 @@ pub(crate) struct Arguments {
     arguments: Vec<String>,
 }
 
+/// Printed before the first build.
+const FIRST_BUILD: &str =
+    "the first build takes about two minutes on two cores; later ones take seconds";
+
 /// Becomes the demo: Ctrl-C reaches the demo itself, and its exit code is that of the command.
 ///
 /// # Errors
 /// If set-up fails, or cargo cannot be started; on success this does not return.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    setup::run()?;
+    setup::build()?;
+    if !step::target().join("debug/modemfleet").exists() {
+        println!("    {FIRST_BUILD}");
+    }
     let error = command(arguments).exec();
     Err(error).context("cannot start cargo")
 }

@@ -163,7 +163,7 @@ impl Sum {
         self.cases += part.run.len();
         let silent: Vec<_> =
             part.run.iter().filter(|case| !judged.contains(&case.as_str())).collect();
-        ensure!(silent.is_empty(), "{name} said nothing of {silent:?}:\n{}", said.errors);
+        ensure!(silent.is_empty(), "{name} printed nothing about {silent:?}:\n{}", said.errors);
         ensure!(said.success || !self.short.is_empty(), "{name} failed:\n{}", said.errors);
         Ok(())
     }

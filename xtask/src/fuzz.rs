@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     for (target, file) in &findings {
         let program = program(target)?;
-        println!("again: {} {file}", program.display());
+        println!("to run it again: {} {file}", program.display());
     }
     bail!("{} findings; `cargo test -p fuzzed` replays them too", findings.len())
 }
@@ -144,7 +144,7 @@ fn build() -> anyhow::Result<()> {
     fs::copy(root().join("Cargo.lock"), root().join("fuzz/Cargo.lock"))
         .context("cannot write fuzz/Cargo.lock")?;
     let place = folder();
-    let place = place.to_str().context("the target folder's name is no UTF-8")?;
+    let place = place.to_str().context("the target folder's name is not UTF-8")?;
     // One unit for each crate would double the build time and hardly speed the programs up.
     let units = ["--codegen-units", "16"];
     let build = ["fuzz", "build", "--fuzz-dir", "fuzz", "--sanitizer", "none"];

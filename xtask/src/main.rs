@@ -8,6 +8,7 @@ mod bench;
 mod conformance;
 mod dashboards;
 mod demo;
+mod dist;
 mod example;
 mod field;
 mod fuzz;
@@ -15,6 +16,7 @@ mod models;
 mod package;
 mod reference;
 mod setup;
+mod site;
 mod step;
 mod test;
 mod tools;
@@ -54,8 +56,12 @@ enum Command {
     Vectors(vectors::Arguments),
     /// Fuzz the code that reads from outside, guided by the coverage of each input.
     Fuzz(fuzz::Arguments),
+    /// Build the documentation as a site with search, by mdBook.
+    Site(site::Arguments),
     /// Make the Debian package, and try it.
     Package(package::Arguments),
+    /// Make everything that is to be downloaded, and print the sizes.
+    Dist(dist::Arguments),
     /// Measure modemfleet beside a reference.
     Bench {
         /// The benchmark to run.
@@ -75,7 +81,9 @@ fn main() -> ExitCode {
         Command::Example(arguments) => example::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Site(arguments) => site::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),
+        Command::Dist(arguments) => dist::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };
     match done {

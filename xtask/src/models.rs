@@ -87,7 +87,7 @@ fn words(basis: &str) -> anyhow::Result<String> {
         "transcript" => "transcripts of real units",
         "hardware" => "our own runs on hardware",
         "inferred" => "inferred from a sibling, not verified",
-        other => anyhow::bail!("models.yaml says {other:?}, which is no basis of a claim"),
+        other => anyhow::bail!("models.yaml says {other:?}, which is not a basis of a claim"),
     }
     .to_owned())
 }

@@ -1,9 +1,9 @@
 //! `cargo xtask package`: the Debian package, made by cargo-deb from staged files.
 
-mod changes;
-mod notices;
-mod stage;
-mod trial;
+pub(crate) mod changes;
+pub(crate) mod notices;
+pub(crate) mod stage;
+pub(crate) mod trial;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ impl Arch {
 /// # Errors
 /// That of the failed step.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    tools::run()?;
+    tools::package()?;
     let mut native = None;
     if arguments.program.is_some() {
         anyhow::ensure!(arguments.arch == [Arch::Amd64], "--program is packed for amd64 alone");
@@ -87,8 +87,23 @@ fn make(arch: Arch, given: Option<&Path>) -> anyhow::Result<PathBuf> {
         }
         None => built(arch)?,
     };
+    pack(arch, &program, given.is_some())
+}
+
+/// Packs a built program of this machine's kind, well and slowly.
+///
+/// # Errors
+/// That of the failed step.
+pub(crate) fn amd64(program: &Path) -> anyhow::Result<PathBuf> {
+    tools::package()?;
+    let arch = Arch::Amd64;
+    let program = Program { path: program.to_owned(), target: arch.target(), tools: Tools::NATIVE };
+    pack(arch, &program, false)
+}
+
+fn pack(arch: Arch, program: &Program, is_fast: bool) -> anyhow::Result<PathBuf> {
     let changes = changes::of_the_newest_release()?;
-    stage::fill(&program, &changes)?;
+    stage::fill(program, &changes)?;
     let folder = step::root().join("target/package");
     let package = folder.join(format!("modemfleet_{}-1_{}.deb", changes.version, arch.word()));
     let path = package.display().to_string();
@@ -96,7 +111,7 @@ fn make(arch: Arch, given: Option<&Path>) -> anyhow::Result<PathBuf> {
         vec!["deb", "--quiet", "--locked", "--package", "modemfleet", "--output", &path];
     // The program is already built, stripped and staged.
     words.extend(["--no-build", "--no-strip", "--no-dbgsym", "--target", arch.target()]);
-    words.extend(given.map(|_| "--fast"));
+    words.extend(is_fast.then_some("--fast"));
     let seconds = changes.seconds()?.to_string();
     let deb = Invocation::cargo(&words).env("SOURCE_DATE_EPOCH", &seconds);
     println!("    {deb}");

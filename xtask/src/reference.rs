@@ -66,7 +66,7 @@ fn told(arguments: &[&str]) -> anyhow::Result<Value> {
         arguments.join(" "),
         String::from_utf8_lossy(&output.stderr)
     );
-    serde_json::from_slice(&output.stdout).context("what modemfleet printed is no JSON")
+    serde_json::from_slice(&output.stdout).context("the output of modemfleet is not JSON")
 }
 
 #[cfg(test)]

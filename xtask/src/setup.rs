@@ -3,228 +3,22 @@
 //! Checks and actions are apart: [`missing`] and [`plan`] decide from values, so that tests cover
 //! other machines than the present one.
 
+mod needs;
+
 use std::path::Path;
 use std::{env, fs};
 
-use crate::step::{self, Invocation};
+use clap::ValueEnum as _;
+
+use crate::step::Invocation;
 use crate::tools;
+
+use needs::{Group, NEEDS, Need, Probe};
+
+pub(crate) use needs::Part;
 
 /// Debian's folders for daemons; not on everyone's `PATH`.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
-
-/// A part of the system that build or tests need.
-#[derive(Debug, PartialEq, Eq)]
-struct Need {
-    /// The check for it.
-    probe: Probe,
-    /// The Debian packages that bring it. Recommended packages are not installed, so all needed
-    /// packages are named.
-    packages: &'static [&'static str],
-    /// Its purpose.
-    why: &'static str,
-    /// The only crate that needs it, if there is one. Without the crate in `Cargo.lock` it is not
-    /// needed.
-    for_crate: Option<&'static str>,
-    /// The work that is skipped without it, if a developer's machine may do without; CI may not.
-    skipped: Option<&'static str>,
-}
-
-/// The tests that need the guest with its own kernel.
-const GUEST: Option<&str> = Some("the tests on a real kernel (tests/usb)");
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Probe {
-    /// A program on the `PATH` or in a system folder.
-    Program(&'static str),
-    /// A library, by its pkg-config name.
-    Library(&'static str),
-    /// A module of the system's own Python.
-    Python(&'static str),
-    /// A module of the system's own Node.js.
-    Node(&'static str),
-}
-
-impl Probe {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Program(name) | Self::Library(name) | Self::Python(name) | Self::Node(name) => {
-                name
-            }
-        }
-    }
-}
-
-const NEEDS: &[Need] = &[
-    Need {
-        probe: Probe::Program("cc"),
-        packages: &["gcc", "libc6-dev"],
-        why: "links the programs and compiles the SQLite that comes with the queue",
-        for_crate: None,
-        skipped: None,
-    },
-    // Before the libraries, which are found with it.
-    Need {
-        probe: Probe::Program("pkg-config"),
-        packages: &["pkg-config"],
-        why: "finds the system's libraries for the build",
-        for_crate: Some("libudev-sys"),
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Library("libudev"),
-        packages: &["libudev-dev"],
-        why: "tells which modems are plugged in",
-        for_crate: Some("libudev-sys"),
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Program("mosquitto"),
-        packages: &["mosquitto"],
-        why: "the broker that the end-to-end tests talk to, each on a port of its own",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Program("mosquitto_sub"),
-        packages: &["mosquitto-clients"],
-        why: "shows the end-to-end tests what the broker got",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Program("mosquitto_pub"),
-        packages: &["mosquitto-clients"],
-        why: "stands for a local application in the end-to-end tests",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Python("paho.mqtt.client"),
-        packages: &["python3", "python3-paho-mqtt"],
-        why: "stands for an application in Python in the end-to-end tests",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Node("mqtt"),
-        packages: &["nodejs", "node-mqtt"],
-        why: "stands for Node-RED and its like in the end-to-end tests",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Program("chromedriver"),
-        packages: &["chromium", "chromium-driver"],
-        why: "the browser that the status page is tested in",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Program("python3"),
-        packages: &["python3", "python3-venv"],
-        why: "holds the dashboards against Grafana's own types",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Program("systemd-analyze"),
-        packages: &["systemd"],
-        why: "checks the units and how much they expose",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Program("dpkg-shlibdeps"),
-        packages: &["dpkg-dev", "binutils"],
-        why: "tells which libraries the Debian package needs",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Program("lintian"),
-        packages: &["lintian"],
-        why: "checks the Debian package",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Program("promtool"),
-        packages: &["prometheus"],
-        why: "checks the metrics, and runs the rules and dashboards against a real agent",
-        for_crate: None,
-        skipped: None,
-    },
-    Need {
-        probe: Probe::Program("umockdev-run"),
-        packages: &["umockdev", "gir1.2-umockdev-1.0", "python3-gi"],
-        why: "plays the kernel and udevd for a test of discovery without a guest",
-        for_crate: None,
-        skipped: Some("the test with a mocked udev"),
-    },
-    Need {
-        probe: Probe::Program("qemu-system-x86_64"),
-        packages: &["qemu-system-x86"],
-        why: "boots a guest in which USB modems are plugged in",
-        for_crate: None,
-        skipped: GUEST,
-    },
-    Need {
-        probe: Probe::Program("busybox"),
-        packages: &["busybox-static"],
-        why: "starts that guest",
-        for_crate: None,
-        skipped: GUEST,
-    },
-    Need {
-        probe: Probe::Program("debugfs"),
-        packages: &["e2fsprogs"],
-        why: "reads the disk of a guest whose power was cut",
-        for_crate: None,
-        skipped: GUEST,
-    },
-    Need {
-        probe: Probe::Program("cpio"),
-        packages: &["cpio"],
-        why: "packs what starts that guest",
-        for_crate: None,
-        skipped: GUEST,
-    },
-    Need {
-        probe: Probe::Program("depmod"),
-        packages: &["kmod"],
-        why: "finds the drivers of its kernel",
-        for_crate: None,
-        skipped: GUEST,
-    },
-    Need {
-        probe: Probe::Program("udevadm"),
-        packages: &["udev"],
-        why: "names the devices in it",
-        for_crate: None,
-        skipped: GUEST,
-    },
-    Need {
-        probe: Probe::Program("setpriv"),
-        packages: &["util-linux"],
-        why: "is the service's user in it",
-        for_crate: None,
-        skipped: GUEST,
-    },
-    Need {
-        probe: Probe::Program("dbus-daemon"),
-        packages: &["dbus"],
-        why: "is the bus of ModemManager",
-        for_crate: None,
-        skipped: GUEST,
-    },
-    Need {
-        probe: Probe::Program("ModemManager"),
-        packages: &["modemmanager"],
-        why: "judges the simulator, and is the neighbour that the udev rules are tried with",
-        for_crate: None,
-        skipped: GUEST,
-    },
-];
 
 /// The ways in which this machine can install packages.
 #[derive(Debug, Clone, Copy)]
@@ -248,23 +42,55 @@ enum Plan {
 /// The reason for which set-up could not finish.
 #[derive(Debug, thiserror::Error)]
 enum SetupError {
-    #[error("set-up stops here: the machine lacks what is named above; to get it: {command}")]
+    #[error("set-up stops here: the tools above are missing; to install them: {command}")]
     ByHand { command: String },
     #[error("{packages} installed, but still not there: {names}")]
     StillMissing { packages: String, names: String },
-    #[error("`cargo {component}` does not run; to get it: rustup component add {package}")]
+    #[error("`cargo {component}` does not run; to install it: rustup component add {package}")]
     NoComponent { component: &'static str, package: &'static str },
 }
 
-/// Checks for all needs, and installs the missing ones.
+/// Checks for the needs of the build, and installs the missing ones.
 ///
 /// # Errors
 /// If a part is missing, with the way to get it, or an installation fails.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn build() -> anyhow::Result<()> {
+    provide(&missing(NEEDS, present, |group| group == Group::Build))
+}
+
+/// Checks for the needs of build and tests, and installs the missing ones. Parts of the tests may
+/// be left out.
+///
+/// # Errors
+/// If a part is missing, with the way to get it, or an installation fails.
+pub(crate) fn tests(without: &[Part]) -> anyhow::Result<()> {
     components()?;
-    let lock = fs::read_to_string(step::root().join("Cargo.lock")).unwrap_or_default();
-    let absent = missing(NEEDS, &lock, present);
-    for need in &absent {
+    let wanted = |part: &Part| !without.contains(part);
+    let absent = missing(NEEDS, present, |group| match group {
+        Group::Optional(part) => wanted(&part),
+        Group::Build | Group::Tests => true,
+    });
+    let tools = tools::missing(wanted(&Part::Package));
+    announce(&absent, &tools);
+    provide(&absent)?;
+    tools.iter().try_for_each(|tool| tool.provide())?;
+    if left_out(without).contains(&Part::Guest) { Ok(()) } else { guest_kernel() }
+}
+
+/// Returns the parts of the tests that do not run here: the named ones, and on other machines than
+/// CI those that lack a program.
+pub(crate) fn left_out(without: &[Part]) -> Vec<Part> {
+    let lacks = |part: Part| {
+        let is_absent = |need: &&Need| need.group == Group::Optional(part);
+        !is_ci() && NEEDS.iter().filter(is_absent).any(|need| !present(need.probe))
+    };
+    let all = Part::value_variants().iter().copied();
+    all.filter(|part| without.contains(part) || lacks(*part)).collect()
+}
+
+/// Prints the missing parts with their reasons, and the way to do without.
+fn announce(absent: &[&Need], tools: &[tools::Tool]) {
+    for need in absent {
         println!(
             "    missing: {} (package {}): {}",
             need.probe.name(),
@@ -272,42 +98,61 @@ pub(crate) fn run() -> anyhow::Result<()> {
             need.why
         );
     }
-    if !absent.is_empty() {
-        match plan(&absent, this_machine()) {
-            Plan::Ask { command } if can_do_without(&absent, is_ci()) => {
-                println!("    to get it: {command}");
-            }
-            Plan::Ask { command } => return Err(SetupError::ByHand { command }.into()),
-            Plan::Install { sudo, packages } => {
-                install(sudo, &packages)?;
-                confirm(&absent, &packages)?;
-            }
+    for tool in tools {
+        println!("    missing: {tool}");
+    }
+    let parts = optional(absent);
+    if !parts.is_empty() {
+        println!("    to do without these tests: --without {}", parts.join(","));
+    }
+}
+
+/// Returns the parts of the tests that the absent needs are for, each once.
+fn optional(absent: &[&Need]) -> Vec<&'static str> {
+    let mut parts: Vec<_> = absent
+        .iter()
+        .filter_map(|need| match need.group {
+            Group::Optional(part) => Some(part.word()),
+            Group::Build | Group::Tests => None,
+        })
+        .collect();
+    parts.dedup();
+    parts
+}
+
+/// Installs the missing parts, or reports the command that does.
+fn provide(absent: &[&Need]) -> anyhow::Result<()> {
+    if absent.is_empty() {
+        return Ok(());
+    }
+    match plan(absent, this_machine()) {
+        Plan::Ask { command } if can_do_without(absent, is_ci()) => {
+            println!("    to install it: {command}");
+            Ok(())
+        }
+        Plan::Ask { command } => Err(SetupError::ByHand { command }.into()),
+        Plan::Install { sudo, packages } => {
+            install(sudo, &packages)?;
+            confirm(absent, &packages)
         }
     }
-    tools::run()?;
-    guest_kernel(&absent)
 }
 
 /// Reports whether the missing parts only make this machine skip tests. CI skips nothing.
 fn can_do_without(absent: &[&Need], ci: bool) -> bool {
-    let mut skipped: Vec<_> = absent.iter().filter_map(|need| need.skipped).collect();
-    if ci || skipped.len() < absent.len() {
+    let is_optional = |need: &&Need| matches!(need.group, Group::Optional(_));
+    if ci || !absent.iter().all(is_optional) {
         return false;
     }
-    skipped.dedup();
-    println!("    skipped for want of that: {}", skipped.join(", "));
+    println!("    skipped without it: {}", optional(absent).join(", "));
     true
 }
 
 /// Fetches the kernel of the guest, once.
-fn guest_kernel(absent: &[&Need]) -> anyhow::Result<()> {
-    let still = |need: &&Need| need.skipped.is_some() && !present(need.probe);
-    if absent.iter().any(still) {
-        return Ok(());
-    }
+fn guest_kernel() -> anyhow::Result<()> {
     let fetched = Invocation::new("tests/usb/boot", &["--prepare"]).run();
     if fetched.is_err() && !is_ci() {
-        println!("    skipped for want of that: the tests on a real kernel (tests/usb)");
+        println!("    skipped without it: the tests on a real kernel (tests/usb)");
         return Ok(());
     }
     fetched
@@ -341,11 +186,13 @@ fn components() -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Returns the missing ones of `needs`.
-fn missing<'a>(needs: &'a [Need], lock: &str, there: impl Fn(Probe) -> bool) -> Vec<&'a Need> {
-    let locked = |name: &str| lock.contains(&format!("name = \"{name}\""));
-    let wanted = |need: &&Need| need.for_crate.is_none_or(locked);
-    needs.iter().filter(wanted).filter(|need| !there(need.probe)).collect()
+/// Returns the missing needs of the wanted groups.
+fn missing(
+    needs: &[Need],
+    there: impl Fn(Probe) -> bool,
+    wanted: impl Fn(Group) -> bool,
+) -> Vec<&Need> {
+    needs.iter().filter(|need| wanted(need.group) && !there(need.probe)).collect()
 }
 
 /// Returns the packages of some needs, without duplicates.
@@ -446,15 +293,14 @@ mod tests {
     use super::*;
 
     const BARE: Machine = Machine { apt: false, root: false, sudo: false };
-    const LOCK_WITH_UDEV: &str = "[[package]]\nname = \"libudev-sys\"\n";
 
-    fn absent(lock: &str) -> Vec<&'static Need> {
-        missing(NEEDS, lock, |_| false)
+    fn lacking(there: impl Fn(Probe) -> bool) -> Vec<&'static Need> {
+        missing(NEEDS, there, |_| true)
     }
 
     #[test]
     fn nothing_is_missing_where_all_is_there() {
-        assert_eq!(missing(NEEDS, LOCK_WITH_UDEV, |_| true), Vec::<&Need>::new());
+        assert_eq!(lacking(|_| true), Vec::<&Need>::new());
     }
 
     #[test]
@@ -462,6 +308,8 @@ mod tests {
         let expected = [
             "gcc",
             "libc6-dev",
+            "pkg-config",
+            "libudev-dev",
             "mosquitto",
             "mosquitto-clients",
             "python3",
@@ -489,31 +337,42 @@ mod tests {
             "dbus",
             "modemmanager",
         ];
-        assert_eq!(packages(&absent("")), expected);
+        assert_eq!(packages(&lacking(|_| false)), expected);
     }
 
     #[test]
-    fn a_library_is_asked_for_only_where_a_crate_wants_it() {
-        let names: Vec<_> = absent(LOCK_WITH_UDEV).iter().map(|need| need.probe.name()).collect();
-        assert!(names.contains(&"libudev") && names.contains(&"pkg-config"), "{names:?}");
-        let names: Vec<_> =
-            absent("name = \"udev\"").iter().map(|need| need.probe.name()).collect();
-        assert!(!names.contains(&"libudev") && !names.contains(&"pkg-config"), "{names:?}");
+    fn the_demo_needs_a_compiler_and_libudev() {
+        let absent = missing(NEEDS, |_| false, |group| group == Group::Build);
+        assert_eq!(packages(&absent), ["gcc", "libc6-dev", "pkg-config", "libudev-dev"]);
+    }
+
+    #[test]
+    fn tests_of_a_part_are_tests_that_exist() {
+        let root = crate::step::root().join("tests/tests");
+        let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+        let usb = [read("usb/main.rs"), read("usb/power.rs"), read("package.rs")].concat();
+        for start in Part::value_variants().iter().flat_map(|part| part.tests()) {
+            let (module, test) = start.split_once("::").unwrap_or(("", start));
+            let text =
+                if module.is_empty() { usb.clone() } else { read(&format!("e2e/{module}.rs")) };
+            let is_there = text.contains(&format!("fn {test}")) || module == "power";
+            assert!(is_there, "{start}: no test begins so");
+        }
     }
 
     #[test]
     fn a_developer_may_do_without_a_guest_and_ci_may_not() {
-        let absent = missing(NEEDS, "", |probe| probe != Probe::Program("ModemManager"));
+        let absent = lacking(|probe| probe != Probe::Program("ModemManager"));
         assert!(can_do_without(&absent, false));
         assert!(!can_do_without(&absent, true));
-        let absent = missing(NEEDS, "", |probe| probe.name() > "modem");
-        assert!(absent.iter().any(|need| need.skipped.is_none()), "{absent:?}");
+        let absent = lacking(|probe| probe.name() > "modem");
+        assert!(absent.iter().any(|need| need.group == Group::Build), "{absent:?}");
         assert!(!can_do_without(&absent, false), "nothing works without a compiler");
     }
 
     #[test]
     fn only_what_is_missing_is_installed() {
-        let absent = missing(NEEDS, "", |probe| probe != Probe::Program("mosquitto"));
+        let absent = lacking(|probe| probe != Probe::Program("mosquitto"));
         let packages = vec!["mosquitto"];
         let root = Machine { apt: true, root: true, sudo: true };
         assert_eq!(
@@ -527,7 +386,7 @@ mod tests {
 
     #[test]
     fn without_rights_or_apt_a_person_is_told_what_to_type() {
-        let absent = missing(NEEDS, "", |probe| probe != Probe::Program("mosquitto_sub"));
+        let absent = lacking(|probe| probe != Probe::Program("mosquitto_sub"));
         let Plan::Ask { command } = plan(&absent, Machine { apt: true, ..BARE }) else {
             panic!("installs without rights")
         };

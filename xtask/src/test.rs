@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 
+use crate::field;
+use crate::setup::{self, Part};
 use crate::step::{Invocation, Stopwatch, target};
-use crate::{field, setup};
 
 /// Arguments of `test`.
 #[derive(Args)]
@@ -22,6 +23,9 @@ pub(crate) struct Arguments {
     /// repository. These are the steps to repeat during a change.
     #[arg(long, conflicts_with_all = ["only", "field"])]
     quick: bool,
+    /// Leave out these parts of the tests, and install nothing for them.
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    without: Vec<Part>,
 }
 
 /// The steps of `--quick`.
@@ -90,7 +94,7 @@ impl Step {
     }
 
     /// Returns the commands of the step; none if this program does the step itself.
-    fn commands(self, quick: bool) -> Vec<Invocation> {
+    fn commands(self, quick: bool, without: &[Part]) -> Vec<Invocation> {
         let command = match self {
             Self::Setup | Self::Field => return Vec::new(),
             Self::Fmt => Invocation::cargo(&["fmt", "--all", "--", "--check"]),
@@ -118,7 +122,8 @@ impl Step {
             Self::Reference => Invocation::cargo(&["xtask", "reference", "--check"]),
             Self::Example => Invocation::cargo(&["xtask", "example"]),
             Self::Tests => {
-                return tests(Invocation::cargo(&["nextest", "--version"]).succeeds(), quick);
+                let nextest = Invocation::cargo(&["nextest", "--version"]).succeeds();
+                return tests(nextest, quick, &setup::left_out(without));
             }
             Self::Doctests => Invocation::cargo(&["test", "--workspace", "--doc"]),
             Self::Doc => Invocation::cargo(&["doc", "--workspace", "--no-deps"])
@@ -127,8 +132,8 @@ impl Step {
         vec![command]
     }
 
-    fn perform(self, field: Option<&Path>, quick: bool) -> anyhow::Result<()> {
-        let commands = self.commands(quick);
+    fn perform(self, field: Option<&Path>, arguments: &Arguments) -> anyhow::Result<()> {
+        let commands = self.commands(arguments.quick, &arguments.without);
         if commands.is_empty() {
             println!("==> {}", self.name());
         }
@@ -137,7 +142,7 @@ impl Step {
             command.run()?;
         }
         match self {
-            Self::Setup => setup::run(),
+            Self::Setup => setup::tests(&arguments.without),
             Self::Field => cases(field.context(NO_FIELD)?),
             _ => Ok(()),
         }
@@ -146,21 +151,50 @@ impl Step {
 
 /// Returns the test run. nextest gives each test its own process and a time limit; cargo's own
 /// runner is always installed. Both continue after a failure, so one run shows all failures.
-fn tests(nextest: bool, quick: bool) -> Vec<Invocation> {
-    let words: &[&[&str]] = match (nextest, quick) {
-        (true, false) => &[&["nextest", "run", "--workspace"]],
-        // The packages are those of the full run. With fewer packages their shared crates would
-        // have other features, and be built again.
+fn tests(nextest: bool, quick: bool, left_out: &[Part]) -> Vec<Invocation> {
+    if !left_out.is_empty() && !quick {
+        let words: Vec<_> = left_out.iter().map(|part| part.word()).collect();
+        println!("    not tested here: {}", words.join(", "));
+    }
+    let starts: Vec<&str> = left_out.iter().flat_map(|part| part.tests()).copied().collect();
+    // Quick runs name the packages of the full run: with fewer packages, shared dependencies would
+    // get other features and be built again.
+    let (filter, skip) = (filter(&starts), skip(&starts));
+    let skip: Vec<&str> = skip.iter().map(String::as_str).collect();
+    let words: Vec<Vec<&str>> = match (nextest, quick) {
+        (true, false) if starts.is_empty() => vec![vec!["nextest", "run", "--workspace"]],
+        (true, false) => vec![vec!["nextest", "run", "--workspace", "-E", &filter]],
         (true, true) => {
-            &[&["nextest", "run", "--workspace", "-E", "not package(e2e) or binary(tidy)"]]
+            vec![vec!["nextest", "run", "--workspace", "-E", "not package(e2e) or binary(tidy)"]]
         }
-        (false, false) => &[&["test", "--workspace", "--lib", "--bins", "--tests"]],
-        (false, true) => &[
-            &["test", "--workspace", "--exclude", "e2e", "--lib", "--bins", "--tests"],
-            &["test", "--workspace", "--test", "tidy"],
+        (false, false) => {
+            let all = ["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"];
+            return vec![Invocation::cargo(&[&all, &skip[..]].concat())];
+        }
+        (false, true) => vec![
+            vec!["test", "--workspace", "--exclude", "e2e", "--lib", "--bins", "--tests"],
+            vec!["test", "--workspace", "--test", "tidy"],
         ],
     };
-    words.iter().map(|&words| Invocation::cargo(&[words, &["--no-fail-fast"]].concat())).collect()
+    words
+        .iter()
+        .map(|words| Invocation::cargo(&[words, &["--no-fail-fast"][..]].concat()))
+        .collect()
+}
+
+/// The expression of nextest for all tests but those that start so.
+fn filter(starts: &[&str]) -> String {
+    let tests: Vec<_> = starts.iter().map(|start| format!("test(/^{start}/)")).collect();
+    format!("not (package(e2e) & ({}))", tests.join(" | "))
+}
+
+/// The arguments of cargo's own runner for all tests but those that start so.
+fn skip(starts: &[&str]) -> Vec<String> {
+    if starts.is_empty() {
+        return Vec::new();
+    }
+    let skipped = starts.iter().flat_map(|start| ["--skip".to_owned(), (*start).to_owned()]);
+    ["--".to_owned()].into_iter().chain(skipped).collect()
 }
 
 /// Runs the field cases against the debug build of the step `build`. A release build would take
@@ -200,7 +234,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let steps = selected(only, field)?;
     for step in &steps {
         let watch = Stopwatch::start();
-        if let Err(failure) = step.perform(field, arguments.quick) {
+        if let Err(failure) = step.perform(field, arguments) {
             println!("<== {}: FAILED after {}", step.name(), watch.shown());
             println!("    just this step: cargo xtask test --only {}", step.arguments(field));
             return Err(failure);
@@ -246,17 +280,28 @@ mod tests {
 
     #[test]
     fn without_nextest_cargo_runs_the_same_tests() {
-        let shown = |nextest| tests(nextest, false)[0].to_string();
+        let shown = |nextest| tests(nextest, false, &[])[0].to_string();
         assert!(shown(true).starts_with("cargo nextest run --workspace"));
         let plain = shown(false);
         assert!(plain.starts_with("cargo test --workspace --lib --bins --tests"), "{plain}");
     }
 
     #[test]
+    fn parts_are_left_out_by_the_names_of_their_tests() {
+        let shown = |nextest| tests(nextest, false, &[Part::Mock, Part::Guest])[0].to_string();
+        let filter = "'not (package(e2e) & (test(/^mock::/) | test(/^all_that_is_ignored_here_/) | test(/^power::/)))'";
+        assert!(shown(true).contains(filter), "{}", shown(true));
+        assert!(
+            shown(false)
+                .ends_with("-- --skip mock:: --skip all_that_is_ignored_here_ --skip power::")
+        );
+    }
+
+    #[test]
     fn a_quick_run_leaves_out_what_starts_the_product() {
         assert_eq!(selected(&QUICK, None).unwrap(), QUICK);
         let shown =
-            |nextest| tests(nextest, true).iter().map(ToString::to_string).collect::<Vec<_>>();
+            |nextest| tests(nextest, true, &[]).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert!(shown(true)[0].contains("'not package(e2e) or binary(tidy)'"), "{:?}", shown(true));
         let [units, tidy] = &shown(false)[..] else { panic!("{:?}", shown(false)) };
         assert!(units.contains("--exclude e2e"), "{units}");

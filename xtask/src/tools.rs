@@ -1,5 +1,6 @@
 //! Programs from cargo's registry: used if installed, otherwise built.
 
+use std::fmt;
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -8,7 +9,7 @@ use crate::step::Invocation;
 
 /// A program of the registry, as a command of cargo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tool {
+pub(crate) struct Tool {
     /// The word behind `cargo`; the package is `cargo-` and this word.
     word: &'static str,
     /// The oldest usable version, and the version that is built if none is installed.
@@ -17,29 +18,27 @@ struct Tool {
     why: &'static str,
 }
 
-const TOOLS: &[Tool] = &[
-    Tool {
-        word: "deny",
-        version: (0, 20, 2),
-        why: "holds the dependencies to deny.toml: licences, bans, sources",
-    },
-    Tool { word: "deb", version: (3, 8, 0), why: "makes the Debian package" },
-];
+const DENY: Tool = Tool {
+    word: "deny",
+    version: (0, 20, 2),
+    why: "holds the dependencies to deny.toml: licences, bans, sources",
+};
 
-/// Not in the list: no test needs it.
+const DEB: Tool = Tool { word: "deb", version: (3, 8, 0), why: "makes the Debian package" };
+
+/// No test needs it.
 const FUZZ: Tool =
     Tool { word: "fuzz", version: (0, 13, 2), why: "builds programs that libFuzzer drives" };
 
 impl Tool {
-    /// Builds it if it is missing.
-    fn provide(self) -> anyhow::Result<()> {
-        if self.is_there() {
-            return Ok(());
-        }
+    /// Builds it.
+    ///
+    /// # Errors
+    /// If the build fails.
+    pub(crate) fn provide(self) -> anyhow::Result<()> {
         let installation = self.installation();
-        println!("    missing: cargo {}: {}", self.word, self.why);
         println!("    {installation}");
-        installation.run().with_context(|| format!("cargo {} is not to be had", self.word))
+        installation.run().with_context(|| format!("could not build cargo {}", self.word))
     }
 
     /// Returns the command that builds it. Without optimisation: it runs for seconds, and would
@@ -68,12 +67,17 @@ impl Tool {
     }
 }
 
-/// Builds the missing programs.
-///
-/// # Errors
-/// If a build fails.
-pub(crate) fn run() -> anyhow::Result<()> {
-    TOOLS.iter().try_for_each(|tool| tool.provide())
+/// The command and its purpose.
+impl fmt::Display for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cargo {} (built by cargo, minutes): {}", self.word, self.why)
+    }
+}
+
+/// Returns the missing programs of the test run; that of the Debian package only `with_package`.
+pub(crate) fn missing(with_package: bool) -> Vec<Tool> {
+    let tools = [Some(DENY), with_package.then_some(DEB)];
+    tools.into_iter().flatten().filter(|tool| !tool.is_there()).collect()
 }
 
 /// Builds the fuzzer's program if it is missing.
@@ -81,14 +85,28 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// # Errors
 /// If the build fails.
 pub(crate) fn fuzz() -> anyhow::Result<()> {
-    FUZZ.provide()
+    ensure(FUZZ)
+}
+
+/// Builds the program that makes Debian packages if it is missing.
+///
+/// # Errors
+/// If the build fails.
+pub(crate) fn package() -> anyhow::Result<()> {
+    ensure(DEB)
+}
+
+fn ensure(tool: Tool) -> anyhow::Result<()> {
+    if tool.is_there() {
+        return Ok(());
+    }
+    println!("    missing: {tool}");
+    tool.provide()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DENY: Tool = TOOLS[0];
 
     #[test]
     fn the_version_that_is_there_is_judged_by_its_numbers() {

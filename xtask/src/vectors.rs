@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     print!("{}", report(&scores));
     let failed: usize = scores.values().map(|score| score.failures.len()).sum();
-    ensure!(failed == 0, "{failed} of the vectors that are read have another meaning");
+    ensure!(failed == 0, "{failed} of the decoded vectors have another meaning");
     Ok(())
 }
 
@@ -93,7 +93,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<Vector>> {
     lines
         .map(|(number, line)| {
             serde_json::from_str(line)
-                .with_context(|| format!("{}:{number} is no vector", file.display()))
+                .with_context(|| format!("{}:{number} is not a vector", file.display()))
         })
         .collect()
 }

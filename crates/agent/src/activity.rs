@@ -1,5 +1,5 @@
-//! The activity of each modem, for those who ask the agent itself: a counter of the metrics' library can be scraped but
-//! not read.
+//! The activity of each modem, for requests to the agent itself: a counter of the metrics' library
+//! can be scraped but not read.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,9 +54,10 @@ impl Totals {
 pub struct Activity {
     /// Means of recovery used.
     pub recoveries: u64,
-    /// The times at which the broker last acknowledged a publish, in seconds since the epoch, by session.
+    /// The times of the broker's last acknowledgement of a publish, in seconds since the epoch, by
+    /// session.
     pub last_ack: BTreeMap<String, f64>,
-    /// The port that another process has.
+    /// The port that another process holds.
     pub busy: Option<Busy>,
     /// Counts of messages.
     pub totals: Totals,
@@ -75,7 +76,7 @@ pub struct ActivityRecord {
 }
 
 impl ActivityRecord {
-    /// Returns what happened until now.
+    /// Returns the activity until now.
     pub fn read(&self) -> Activity {
         self.lock().clone()
     }
@@ -193,7 +194,8 @@ impl Activities {
         Self { records: Arc::default(), chronicle }
     }
 
-    /// The record of a modem that begins, with what it counted before; another process has none of its ports yet.
+    /// Returns the record of a modem that starts, with its earlier counts. A port that was busy is
+    /// forgotten.
     pub fn begin(&self, modem: &str) -> Arc<ActivityRecord> {
         let new = || {
             let (modem, chronicle) = (modem.to_owned(), self.chronicle.clone());
@@ -204,7 +206,7 @@ impl Activities {
         record
     }
 
-    /// Forgets the modems that are not in the fleet any more.
+    /// Forgets the modems that left the fleet.
     pub fn keep_fleet(&self, fleet: &Fleet) {
         self.lock().retain(|modem, _| fleet.modems.iter().any(|m| m.name.as_str() == modem));
     }

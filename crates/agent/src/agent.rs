@@ -24,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use crate::activity::Activities;
 use crate::budget::Books;
 use crate::chronicle::Chronicle;
-use crate::http::{self, App, Bounds, Door, Guesses, Tokens};
+use crate::http::{
+    self, App, Console, Door, Gate, Listings, Places, Receipts, Reloading, Status, Streams, Tokens,
+};
 use crate::logging::Log;
 use crate::messages::downlink::Downlink;
 use crate::messages::forward;
@@ -42,7 +44,6 @@ use crate::now::{Now, View};
 use crate::recover::Recoverer;
 use crate::reload::{Contents, Planner, Reloads, Request};
 use crate::upkeep::follow::Follower;
-use crate::upkeep::history::History;
 use crate::upkeep::systemd::{self, Handed};
 use crate::upkeep::telemetry;
 use crate::upkeep::telemetry::TelemetryTasks;
@@ -50,29 +51,29 @@ use discovery::{Sightings, WantedModems};
 use fleet::Fleet;
 use fleet::models::Library;
 
-/// How long forwarders and servers may take to end once the modems have.
+/// The longest time for forwarders and servers to end once the modems have.
 const LAST_ACKS: Duration = Duration::from_secs(1);
 
-/// How long the queue and the inbox may take to close at the end: one commit.
+/// The longest time for the queue and the inbox to close at the end: one commit.
 const CLOSE_QUEUE: Duration = Duration::from_secs(5);
 
-/// What an agent starts with.
+/// The parts with which an agent starts.
 pub struct Start {
     /// The fleet file, which is read again at a reload.
     pub file: PathBuf,
-    /// This gateway's name, where it was told.
+    /// This gateway's name, if it was given.
     pub gateway: Option<String>,
-    /// What it says now.
+    /// Its contents now.
     pub fleet: Fleet,
-    /// Where models are read again at a reload.
+    /// The models' files, which are read again at a reload.
     pub library: Library,
     /// All models.
     pub catalog: Catalog,
     /// The queue, open.
     pub queue: Queue,
-    /// The inbox, where the fleet has one.
+    /// The inbox, if the fleet has one.
     pub inbox: Option<Inbox>,
-    /// What is logged.
+    /// The log.
     pub log: Log,
 }
 
@@ -98,7 +99,7 @@ pub(crate) struct Applied {
 
 /// The modems that run.
 pub(crate) struct ModemTasks {
-    /// Their reconciler: they sign their sessions out when told to stop.
+    /// Their reconciler: they sign their sessions out when they are asked to stop.
     tasks: JoinSet<()>,
     /// The channel by which it is ordered.
     pub(crate) orders: mpsc::Sender<Order>,
@@ -121,9 +122,7 @@ impl ModemTasks {
     async fn end(&mut self, grace: Duration) {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, ended).await.is_err() {
-            tracing::warn!(
-                "the grace time is over; sessions that are still open end without DISCONNECT"
-            );
+            tracing::warn!("the grace time is over; open sessions end without DISCONNECT");
             self.tasks.shutdown().await;
         }
     }
@@ -142,21 +141,21 @@ pub struct Agent {
     pub(crate) applied: Applied,
     pub(crate) modems: ModemTasks,
     stop: CancellationToken,
-    /// Servers, and what goes on by itself: they end when told to.
+    /// Servers, and tasks that go on by themselves: they end when they are asked to.
     services: JoinSet<anyhow::Result<()>>,
     pub(crate) forwarding: Forwarding,
     pub(crate) adopter: Adopter,
     telemetry: TelemetryTasks,
-    /// What modems are made with.
+    /// The parts with which modems are made.
     pub(crate) factory: ModemFactory,
     pub(crate) view: View,
     requests: mpsc::Receiver<Request>,
 }
 
-/// Where no modem has a budget nobody asks what a SIM carries.
+/// Opens the count of each SIM's bytes, if a modem has a budget.
 ///
 /// # Errors
-/// Where the count that was kept cannot be read.
+/// The system's error if the count that was kept cannot be read.
 pub(crate) fn open_books(fleet: &Fleet) -> io::Result<Option<Arc<Books>>> {
     if fleet.modems.iter().all(|modem| modem.budget.is_none()) {
         return Ok(None);
@@ -173,7 +172,7 @@ async fn bound(path: &Path, handed: &mut Handed) -> anyhow::Result<UnixListener>
     listener.with_context(|| format!("could not listen on {}", path.display()))
 }
 
-/// Adds what is read at each scrape.
+/// Adds the collectors that are read at each scrape.
 fn register(factory: &ModemFactory, view: &View) -> prometheus::Result<()> {
     let mut collectors: Vec<Box<dyn Collector>> =
         vec![Box::new(view.clone()), Box::new(Process::new())];
@@ -188,7 +187,7 @@ impl Agent {
     /// Starts all parts.
     ///
     /// # Errors
-    /// Where one of them cannot start; those that did end when this is dropped.
+    /// The reason for which one of them cannot start; those that did end when this is dropped.
     pub async fn start(start: Start) -> anyhow::Result<Self> {
         let Start { file, gateway, fleet, library, catalog, queue, inbox, log } = start;
         let reading = fleet.clone();
@@ -233,10 +232,11 @@ impl Agent {
             .tokens
             .send_replace(Tokens::read(&fleet.http).context("could not read the tokens")?);
         let mut handed = Handed::take().context("the service manager's sockets")?;
-        agent.listen(&fleet.http, &mut handed, &app).await?;
+        let places = Places::new(Arc::clone(&agent.factory.metrics));
+        agent.listen(&fleet.http, &mut handed, &app, &places).await?;
         agent.listen_mqtt(fleet.mqtt.as_ref(), &mut handed, &app).await?;
         for socket in handed.rest().context("the service manager's sockets")? {
-            agent.serve_socket(socket, &app, Door::Socket);
+            agent.serve_socket(socket, &app, &places, Door::Socket);
         }
         agent.keep(app);
         agent.tell();
@@ -257,7 +257,7 @@ impl Agent {
         let made = fleet.modems.iter().map(|modem| self.factory.modem(modem));
         let made: Vec<NewModem> =
             made.collect::<Result<_, _>>().context("could not read a secret")?;
-        // What waits in lanes that are gone may be much: it is looked at while all else serves.
+        // Many messages may wait in lanes that are gone: they are looked at while all else serves.
         let mut adoption = Adoption::new(&self.view.queue, &fleet);
         self.forwarding.hold(adoption.hold());
         let modems: Vec<_> = made.iter().map(|made| made.view.clone()).collect();
@@ -270,37 +270,34 @@ impl Agent {
 
     fn app(&self, log: Log, reloads: Reloads, sighted: watch::Receiver<Sightings>) -> App {
         let ModemFactory { metrics, downlink, .. } = &self.factory;
-        let (view, metrics) = (self.view.clone(), Arc::clone(metrics));
+        let (view, metrics, stop) = (self.view.clone(), Arc::clone(metrics), self.stop.clone());
+        let tokens = self.applied.tokens.subscribe();
+        let planner = Planner::new(
+            view.clone(),
+            self.sources.gateway.clone(),
+            self.sources.library.clone(),
+            self.applied.catalog.subscribe(),
+            self.applied.contents.subscribe(),
+            stop.clone(),
+        );
         App {
-            hand_in: HandIn::new(view.clone(), Arc::clone(&metrics), self.stop.clone()),
-            downlink: downlink.clone(),
-            given: self.forwarding.given(),
+            gate: Gate::new(tokens.clone(), view.clone(), Arc::clone(&metrics), stop.clone()),
+            hand_in: HandIn::new(view.clone(), Arc::clone(&metrics), stop.clone()),
+            receipts: Receipts::new(view.queue.clone(), self.forwarding.given()),
+            streams: Streams::new(downlink.clone(), stop),
+            status: Status::new(view.clone(), tokens),
             devices: Devices::new(sighted, &view, &metrics),
-            places: http::Places::new(Arc::clone(&metrics)),
+            listings: Listings::default(),
+            console: Console::new(self.factory.env.catalog.borrow().commands()),
+            reloading: Reloading::new(reloads, planner),
+            log,
             view,
             metrics,
-            history: Arc::new(History::default()),
             chronicle: self.factory.activities.chronicle.clone(),
-            bounds: Bounds::default(),
-            commands: self.factory.env.catalog.borrow().commands(),
-            log,
-            tokens: self.applied.tokens.subscribe(),
-            guesses: Arc::new(Guesses::default()),
-            door: Door::Tcp,
-            reloads,
-            planner: Planner::new(
-                self.view.clone(),
-                self.sources.gateway.clone(),
-                self.sources.library.clone(),
-                self.applied.catalog.subscribe(),
-                self.applied.contents.subscribe(),
-                self.stop.clone(),
-            ),
-            stop: self.stop.clone(),
         }
     }
 
-    /// Starts what goes on by itself: the signals' history, the watchdog, the books.
+    /// Starts the tasks that go on by themselves: the signals' history, the watchdog, the books.
     fn keep(&mut self, app: App) {
         let (queue, stop) = (self.view.queue.clone(), self.stop.clone());
         self.services.spawn(async move {
@@ -309,24 +306,25 @@ impl Agent {
         });
         self.keep_books();
         self.keep_chronicle();
-        let (guesses, stop) = (Arc::clone(&app.guesses), self.stop.clone());
+        let App { gate, status, .. } = app;
         self.services.spawn(async move {
-            guesses.report(&stop).await;
+            gate.report().await;
             Ok(())
         });
+        let stop = self.stop.clone();
         self.services.spawn(async move {
-            app.history.keep(&app.view, &app.stop).await;
+            status.keep(&stop).await;
             Ok(())
         });
     }
 
-    /// Lets those modems tell their state that are to.
+    /// Starts the telemetry of the modems that have it.
     pub(crate) fn tell(&mut self) {
         let now = self.view.now();
         self.telemetry.set(telemetry::tasks(&now.fleet, &now.modems), &self.stop);
     }
 
-    /// Keeps the books up to date, where there are any.
+    /// Keeps the books up to date, if there are any.
     pub(crate) fn keep_books(&mut self) {
         let Some(books) = self.factory.books.clone() else { return };
         let stop = self.stop.clone();
@@ -362,7 +360,7 @@ impl Agent {
         self.applied.users.send_replace(users);
         let serving = mqtt::Serving::new(
             app.hand_in.clone(),
-            app.downlink.clone(),
+            self.factory.downlink.clone(),
             self.applied.users.subscribe(),
             Arc::clone(&app.metrics),
             self.stop.clone(),
@@ -394,30 +392,32 @@ impl Agent {
         config: &fleet::Http,
         handed: &mut Handed,
         app: &App,
+        places: &Places,
     ) -> anyhow::Result<()> {
         let listener = handed
             .listen(config.listen)
             .await
             .with_context(|| format!("could not listen on {}", config.listen))?;
         let (router, stop) = (http::router(app.clone()), self.stop.clone());
-        let places = app.places.clone();
+        let all = places.clone();
         self.services.spawn(async move {
-            http::serve(listener, router, places, stop).await;
+            http::serve(listener, router, all, stop).await;
             Ok(())
         });
         let doors = [(&config.socket, Door::Socket), (&config.publish_socket, Door::PublishSocket)];
         for (path, door) in doors {
             if let Some(path) = path {
-                self.serve_socket(bound(path, handed).await?, app, door);
+                self.serve_socket(bound(path, handed).await?, app, places, door);
             }
         }
         Ok(())
     }
 
-    /// Serves what who may open a socket may do: its permissions are the authority.
-    fn serve_socket(&mut self, listener: UnixListener, app: &App, door: Door) {
-        let (router, stop) = (http::router(App { door, ..app.clone() }), self.stop.clone());
-        let places = app.places.clone();
+    /// Serves a unix socket. Its permissions are the authority for what its callers may do.
+    fn serve_socket(&mut self, listener: UnixListener, app: &App, places: &Places, door: Door) {
+        let gate = app.gate.clone().at(door);
+        let (router, stop) = (http::router(App { gate, ..app.clone() }), self.stop.clone());
+        let places = places.clone();
         self.services.spawn(async move {
             http::serve_socket(listener, door, router, places, stop).await;
             Ok(())
@@ -433,7 +433,7 @@ impl Agent {
         tokio::select! {
             Some(request) = self.requests.recv() => Ok(request),
             Some(ended) = self.services.join_next() => Err(match ended {
-                Ok(Ok(())) => anyhow!("a part of the agent ended by itself"),
+                Ok(Ok(())) => anyhow!("a part of the agent ended unexpectedly"),
                 Ok(Err(error)) => error,
                 Err(panic) => anyhow!(panic).context("a part of the agent panicked"),
             }),
@@ -451,7 +451,7 @@ impl Agent {
         let grace = self.view.now().fleet.shutdown_grace;
         self.modems.end(grace).await;
         self.adopter.stop().await;
-        // What the last publishes came to is still on its way from the sessions to the queue.
+        // The results of the last publishes are still on their way from the sessions to the queue.
         let (services, forwarding) = (&mut self.services, &mut self.forwarding);
         let ended = async {
             let services = async { while services.join_next().await.is_some() {} };
@@ -471,12 +471,12 @@ impl Agent {
         };
         let closed = async { tokio::join!(self.view.queue.close(), close_inbox, chronicle.save()) };
         if tokio::time::timeout(CLOSE_QUEUE, closed).await.is_err() {
-            tracing::warn!("the disk did not take the last commit in time");
+            tracing::warn!("the disk did not store the last commit in time");
         }
     }
 }
 
-/// What modems are made with.
+/// The parts with which modems are made.
 fn factory(
     fleet: &Fleet,
     catalog: watch::Receiver<Arc<Catalog>>,
@@ -494,7 +494,7 @@ fn factory(
         stop: stop.clone(),
     };
     let books = open_books(fleet).with_context(|| {
-        format!("could not read the budget's count in {}", fleet.queue.path.display())
+        format!("could not read the budget's account in {}", fleet.queue.path.display())
     })?;
     let downlink = Downlink::new(Arc::clone(&metrics), inbox);
     let activities = Activities::new(Chronicle::open(&fleet.queue.path));

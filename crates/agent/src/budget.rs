@@ -1,8 +1,8 @@
-//! What each SIM may carry in a month: counted, kept over restarts, and held to.
+//! The monthly budget of each SIM: counted, kept over restarts, and enforced.
 //!
-//! A SIM is known by its ICCID, so its count goes with it to another modem; the budget of the modem
-//! that it is in says how much that may be and when it begins anew. The bytes are estimates
-//! (`cost.rs`), since the modem's own TCP/IP does not tell them.
+//! A SIM is known by its ICCID, so its count follows it to another modem. The budget of the modem
+//! that holds the SIM sets the limit and the day of the reset. The bytes are estimates (`cost.rs`),
+//! since the modem's own TCP/IP does not report them.
 
 mod books;
 mod cost;

@@ -1,9 +1,11 @@
-//! What is wrong with a gateway, and what to do about it.
+//! Faults of a gateway, and their cures.
 //!
-//! Facts are collected in one place ([`host`], [`survey`]) and judged in another: what judges is a function
-//! from facts to findings that touches nothing, so that any state of a gateway can be tested. Who collects
-//! matters: of rights, secrets and its queue only the agent's own process knows (its user, its sandbox, its
-//! credentials), of ModemManager and who has a port open only one outside of that sandbox does.
+//! Facts are collected in one place ([`host`], [`survey`]) and judged in another. A judge is a pure
+//! function from facts to findings, so that tests can cover any state of a gateway.
+//!
+//! Two processes collect. Only the agent's own process knows its rights, secrets and queue (its
+//! user, its sandbox, its credentials). Only a process outside of that sandbox sees ModemManager
+//! and the holders of ports.
 
 pub mod budget;
 pub mod gateway;

@@ -3,7 +3,6 @@
 mod accept;
 mod actions;
 mod app;
-mod bounds;
 mod console;
 mod devices;
 mod doctor;
@@ -32,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -44,21 +43,30 @@ use serde_json::json;
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
+use tracing::Instrument as _;
 
-use crate::now::Waiting;
+use crate::messages::downlink::Downlink;
+use crate::metrics::Metrics;
+use crate::modems::devices::Devices;
+use crate::now::{View, Waiting};
 use crate::upkeep::health::{self, Degraded};
 use fleet::printable::printable_lines;
 use token::Right;
 
 use accept::Origin;
-use app::REQUEST;
-use paths::{CONSOLE, MAX_FILE, PLAN};
+use app::Shared;
+use paths::{CONSOLE, MAX_FILE, PLAN, REQUEST};
 
 pub use accept::Places;
 pub use app::App;
-pub use bounds::Bounds;
+pub use console::Console;
 pub use error::ApiError;
-pub use guesses::Guesses;
+pub use gate::Gate;
+pub use modems::Status;
+pub use queue::Listings;
+pub use receipts::Receipts;
+pub use reload::Reloading;
+pub use stream::Streams;
 pub use token::{Door, Tokens};
 
 /// A message that a connected session could carry must not wait longer than this for the gateway to
@@ -70,9 +78,8 @@ const SOCKET_BACKLOG: u32 = 1_024;
 
 /// All routes.
 pub fn router(app: App) -> Router {
-    // Every layer clones it for every request.
-    let app = Arc::new(app);
-    let allowed = |least| middleware::from_fn_with_state((Arc::clone(&app), least), gate::allowed);
+    let (gate, app) = (app.gate.clone(), Shared::new(app));
+    let allowed = |least| middleware::from_fn_with_state((gate.clone(), least), gate::allowed);
     let publishing = Router::new()
         .route("/api/v1/messages/{id}", get(receipts::receipt))
         .route("/api/v1/outcomes", get(receipts::outcomes))
@@ -100,7 +107,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/queue/purge", post(queue::purge))
         .route("/api/v1/reload", post(reload::apply))
         .route(PLAN, plan(&app))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), actions::noted))
+        .layer(middleware::from_fn_with_state(app.clone(), actions::noted))
         .layer(allowed(Right::All));
     // A command may wait for longer than a request.
     let console = Router::new()
@@ -120,14 +127,23 @@ pub fn router(app: App) -> Router {
             ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "this path takes another method",
+                "this path needs another method",
             )
         })
         // Read one byte more than a payload may have, so that too large a one gets our own answer.
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD + 1))
         .layer(middleware::from_fn(json_errors))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), gate::passed))
+        .layer(middleware::from_fn_with_state(gate, gate::passed))
+        .layer(middleware::from_fn(in_span))
         .with_state(app)
+}
+
+/// Has the log name the request. The path is the route's: one that comes from outside may hold anything.
+async fn in_span(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let path = route.map(MatchedPath::as_str);
+    let span = tracing::error_span!("request", method = %request.method(), path);
+    next.run(request).instrument(span).await
 }
 
 /// Gives requests to these routes a bounded time, and all of them the same.
@@ -136,13 +152,13 @@ fn in_time<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
 }
 
 /// A fleet file is much larger than all other bodies, so only a few are taken at the same time.
-fn plan(app: &Arc<App>) -> MethodRouter<Arc<App>> {
+fn plan(app: &Shared) -> MethodRouter<Shared> {
     post(reload::plan)
         .layer(DefaultBodyLimit::max(MAX_FILE))
         .layer(middleware::from_fn_with_state(app.clone(), reload::has_place))
 }
 
-/// The most bytes of a body at this path, and what it is.
+/// The most bytes of a body at this path, and its name in a sentence.
 fn most(path: &str) -> (usize, &'static str) {
     match path {
         PLAN => (MAX_FILE, "a fleet file has"),
@@ -151,7 +167,7 @@ fn most(path: &str) -> (usize, &'static str) {
     }
 }
 
-/// Whether a body is announced that is too large; it is refused before it comes.
+/// Reports whether a body is announced that is too large; it is refused before it comes.
 fn is_announced_too_large(request: &Request, most: usize) -> bool {
     let Some(announced) = request.headers().get(header::CONTENT_LENGTH) else { return false };
     let bytes = announced.to_str().ok().and_then(|bytes| bytes.parse().ok());
@@ -183,14 +199,14 @@ fn too_large((most, what): (usize, &str)) -> Response {
 }
 
 /// The text format; a scrape reads what is cached and never talks to a modem.
-async fn metrics(State(app): State<Arc<App>>) -> Response {
+async fn metrics(State(metrics): State<Arc<Metrics>>, State(devices): State<Devices>) -> Response {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
-    app.devices.count();
-    match encoder.encode(&app.metrics.registry().gather(), &mut text) {
+    devices.count();
+    match encoder.encode(&metrics.registry().gather(), &mut text) {
         Ok(()) => {
             let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
-            // A modem says what it likes, and `curl` shows it.
+            // A modem's texts may hold anything, and `curl` shows them.
             let text = printable_lines(&String::from_utf8_lossy(&text));
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
@@ -201,62 +217,62 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// Reports whether the loops make progress: what a restart may cure.
-async fn livez(State(app): State<Arc<App>>) -> Response {
-    match health::check(&app.view.queue).await {
+/// Reports whether the loops make progress: a restart may cure it if they do not.
+async fn livez(State(view): State<View>) -> Response {
+    match health::check(&view.queue).await {
         Ok(()) => "ok\n".into_response(),
         Err(error) => unhealthy("queue", &error.to_string()),
     }
 }
 
-/// The same, and whether the disks of queue and inbox take what is written: what somebody has to cure.
-async fn healthz(State(app): State<Arc<App>>) -> Response {
-    let alive = livez(State(Arc::clone(&app))).await;
+/// Reports the same, and whether the disks of queue and inbox take writes, which an operator has to cure.
+async fn healthz(State(view): State<View>, State(streams): State<Streams>) -> Response {
+    let alive = livez(State(view.clone())).await;
     if alive.status() != StatusCode::OK {
         return alive;
     }
-    if let Some(degraded) = Degraded::of(&app.view.queue.stat()) {
+    if let Some(degraded) = Degraded::of(&view.queue.stat()) {
         return unhealthy(degraded.why.as_str(), &degraded.to_string());
     }
-    unstored(&app).map_or(alive, |words| unhealthy("inbox", &words))
+    unstored(streams.downlink()).map_or(alive, |words| unhealthy("inbox", &words))
 }
 
-/// The reason why the inbox cannot store what comes down, if it cannot.
-fn unstored(app: &App) -> Option<String> {
-    let failing = app.downlink.inbox()?.stat().failing?;
-    Some(format!("what comes down cannot be stored: {}", failing.words()))
+/// The reason for which the inbox cannot store messages, if it cannot.
+fn unstored(downlink: &Downlink) -> Option<String> {
+    let failing = downlink.inbox()?.stat().failing?;
+    Some(format!("received messages cannot be stored: {}", failing.words()))
 }
 
 fn unhealthy(word: &'static str, message: &str) -> Response {
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, word, message).into_response()
 }
 
-/// Reports whether messages flow: a session is connected, none waits that it could carry, and what comes down is stored.
-async fn readyz(State(app): State<Arc<App>>) -> Response {
+/// Reports whether messages flow: a session is connected, none waits that it could carry, and the inbox stores messages.
+async fn readyz(State(view): State<View>, State(streams): State<Streams>) -> Response {
     let mut reasons = Vec::new();
-    let now = app.view.now();
+    let now = view.now();
     if !now.sessions().any(|session| session.state().is_connected()) {
         reasons.push("no session is connected".to_owned());
     }
     let lanes: Vec<(&str, Waiting)> =
         now.waiting.iter().map(|(lane, waiting)| (lane.as_str(), *waiting.borrow())).collect();
     if let Some(age) = too_old(lanes.iter().filter_map(|(_, waiting)| waiting.oldest).min()) {
-        let words = "s ago a message was handed in that a connected session has not delivered yet";
+        let words = "s ago a message was published that a connected session has not delivered yet";
         reasons.push(format!("{age} {words}"));
     }
     for (lane, waiting) in lanes {
         if let Some(age) = too_old(waiting.unfit) {
-            let words = "that only a path can take that is not there now";
+            let words = "that only an unavailable path can carry";
             reasons
-                .push(format!("{age} s ago a message was handed in to the lane {lane:?} {words}"));
+                .push(format!("{age} s ago a message was published to the lane {lane:?} {words}"));
         }
     }
-    reasons.extend(unstored(&app));
+    reasons.extend(unstored(streams.downlink()));
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
 }
 
-/// How many seconds ago that was, if it is too long for a message to wait.
+/// The seconds since then, if they are too many for a message to wait.
 fn too_old(handed_in: Option<SystemTime>) -> Option<u64> {
     let age = SystemTime::now().duration_since(handed_in?).ok()?;
     (age > READY_AGE).then_some(age.as_secs())
@@ -265,12 +281,12 @@ fn too_old(handed_in: Option<SystemTime>) -> Option<u64> {
 /// Binds a unix socket for user and group, in the place of a stale one.
 ///
 /// # Errors
-/// What the system says; `AddrInUse` where another process listens there.
+/// The system's error; `AddrInUse` if another process listens there.
 pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     let stale = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     match UnixStream::connect(path).await {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        // Whatever else stands there is not ours to delete.
+        // Anything else there is not ours to delete.
         Err(error) if stale && error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)?;
         }
@@ -278,12 +294,12 @@ pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     }
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;
-    // Before it listens: until then the umask says who may connect.
+    // Before it listens: until then the umask decides who may connect.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     socket.listen(SOCKET_BACKLOG)
 }
 
-/// Bytes that the system keeps of what a client does not read. Without a bound it would be megabytes for each, of the service's
+/// Bytes of an answer that the system keeps until the client reads them. Without a bound it would be megabytes for each, of the service's
 /// memory; and a client that takes some of them every now and then would not be seen to.
 const SEND: usize = 64 * 1024;
 
@@ -291,12 +307,12 @@ const SEND: usize = 64 * 1024;
 /// and a client tries again after a second.
 const BACKLOG: i32 = 4096;
 
-/// Serves until `stop`, and then ends what is under way.
+/// Serves until `stop`, and then waits for the requests that are under way.
 ///
 /// # Cancel safety
 /// Dropping it closes every connection.
 pub async fn serve(listener: TcpListener, router: Router, places: Places, stop: CancellationToken) {
-    // Best effort; what is accepted inherits the bound.
+    // Best effort; accepted connections inherit the bound.
     let _ = listen(&listener, BACKLOG);
     let _ = sockopt::set_socket_send_buffer_size(&listener, SEND);
     accept::serve(listener, |peer| Origin::of(peer.ip()), router, places, stop).await;
@@ -305,7 +321,7 @@ pub async fn serve(listener: TcpListener, router: Router, places: Places, stop: 
 /// [`serve`] on the unix socket of this door.
 ///
 /// # Cancel safety
-/// As of [`serve`].
+/// The same as of [`serve`].
 pub async fn serve_socket(
     listener: UnixListener,
     door: Door,

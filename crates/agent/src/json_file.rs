@@ -1,4 +1,5 @@
-//! A small value in a JSON file that survives a power loss: the old one is there or the new one, whole.
+//! A small value in a JSON file. After a power loss the file holds the old value or the new one,
+//! whole.
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,10 +9,10 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The value; its default where there is no file.
+/// Reads the value; its default if there is no file.
 ///
 /// # Errors
-/// What the system says, or that the file holds something else.
+/// The system's error, or that the file holds something else.
 pub(crate) fn read<T: DeserializeOwned + Default>(path: &Path) -> io::Result<T> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
@@ -20,10 +21,11 @@ pub(crate) fn read<T: DeserializeOwned + Default>(path: &Path) -> io::Result<T> 
     }
 }
 
-/// Writes beside, syncs, renames, syncs the folder. Only the owner may read it.
+/// Writes a new file, syncs it, renames it over the old one, and syncs the folder. Only the owner
+/// may read it.
 ///
 /// # Errors
-/// What the system says; the old value is then still there.
+/// The system's error; the old value is then still there.
 pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file =

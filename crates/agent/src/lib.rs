@@ -1,7 +1,9 @@
-//! The daemon: it takes messages in, sends them through the sessions of modems, and reports what happened.
+//! The daemon: it takes messages in, sends them through the sessions of modems, and reports the
+//! outcome.
 //!
-//! It runs by a fleet file (`fleet`) and devices that were found (`discovery`). It knows no AT command and no profile:
-//! a modem is a value of the package `modem`, made from a catalog that the binary hands over.
+//! It runs by a fleet file (`fleet`) and the devices found (`discovery`). It knows no AT command
+//! and no profile. A modem is a value of the package `modem`, made from a catalog that the binary
+//! hands over.
 
 pub mod activity;
 pub mod agent;

@@ -1,7 +1,7 @@
 //! Log lines: one event a line, as text, as JSON, or with its fields into the journal.
 //!
-//! What repeats is counted instead of repeated. What is logged, and whose AT dialogue, can be changed
-//! while the agent runs.
+//! Repeated events are counted instead of logged. The filter, and the modems whose AT dialogue is
+//! logged, can change while the agent runs.
 
 mod at_dialogue;
 mod journal;
@@ -28,25 +28,25 @@ use plain::Plain;
 pub use at_dialogue::Traced;
 pub use recent::Recent;
 
-/// An event that repeats is logged so often at once …
+/// The number of equal events that are logged at once …
 const BURST: f64 = 10.0;
 
 /// … and then once in ten seconds.
 const REFILL_PER_SECOND: f64 = 0.1;
 
-/// How often the log says what it left out.
+/// The interval of reports on events left out.
 const SUMMARY: Duration = Duration::from_secs(60);
 
-/// Different events that are told apart; beyond it the oldest are forgotten.
+/// The most different events that are distinguished; beyond it the oldest are forgotten.
 const SIGNATURES: usize = 1_000;
 
-/// How log lines look.
+/// The form of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people; where standard error leads to systemd's journal, with the level as it wants it.
+    /// Text for people; with syslog levels if standard error is the systemd journal.
     #[default]
     Auto,
-    /// For people.
+    /// Text for people.
     Text,
     /// For programs: an object a line.
     Json,
@@ -55,7 +55,7 @@ pub enum Format {
     Journald,
 }
 
-/// What is logged now, and how to change it.
+/// The log's settings, which can change while it runs.
 #[derive(Clone)]
 pub struct Log {
     filter: reload::Handle<EnvFilter, Named>,
@@ -64,26 +64,26 @@ pub struct Log {
 }
 
 impl Log {
-    /// The filter in force, as it was given.
+    /// Returns the present filter, as it was given.
     pub fn filter(&self) -> String {
         self.filter.with_current(ToString::to_string).unwrap_or_default()
     }
 
-    /// Logs by another filter from now on.
+    /// Replaces the filter.
     ///
     /// # Errors
-    /// The filter's fault, in words.
+    /// A description of the filter's fault.
     pub fn set_filter(&self, filter: &str) -> Result<(), String> {
         let filter = parse(filter)?;
         self.filter.reload(filter).map_err(|error| error.to_string())
     }
 
-    /// The last of it, more than the filter lets through.
+    /// Returns the latest events, including some that the filter does not let through.
     pub fn recent(&self) -> &Recent {
         &self.recent
     }
 
-    /// The modems whose AT dialogue is logged.
+    /// Returns the modems whose AT dialogue is logged.
     pub fn traced(&self) -> &Traced {
         &self.traced
     }
@@ -94,13 +94,13 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
         .map_err(|error| format!("the filter {filter:?} is not valid: {error}"))
 }
 
-/// Sets logging up. `filter` is a level (`info`, `debug` …) or a list such as
+/// Sets up logging. `filter` is a level (`info`, `debug` …) or a list such as
 /// `info,modemfleet::at=trace`, which shows the AT dialogue.
 ///
-/// Call it inside the runtime, on which what was left out is summed up.
+/// Call it inside the runtime, which sums up the events left out.
 ///
 /// # Errors
-/// The filter's fault, or that of the journal, in words.
+/// A description of the fault of the filter or of the journal.
 pub fn init(format: Format, filter: &str) -> Result<Log, String> {
     let (wanted, handle) = reload::Layer::new(parse(filter)?);
     let (traced, recent) = (Traced::default(), Recent::default());
@@ -115,7 +115,7 @@ pub fn init(format: Format, filter: &str) -> Result<Log, String> {
     Ok(Log { filter: handle, traced, recent })
 }
 
-/// Where the events go, and how they look.
+/// Returns the layer that writes events in this form.
 fn lines(format: Format) -> Result<Box<dyn Layer<Named> + Send + Sync>, String> {
     let text = tracing_subscriber::fmt::layer();
     let plain = |is_coloured| Plain { is_coloured };
@@ -126,8 +126,8 @@ fn lines(format: Format) -> Result<Box<dyn Layer<Named> + Send + Sync>, String> 
         }
         Format::Journald => {
             let journal = tracing_journald::layer()
-                .map_err(|error| format!("no journal to write to: {error}"))?;
-            // Fields as they are called in the code: MODEM_NAME, SESSION, CODE.
+                .map_err(|error| format!("cannot write to the journal: {error}"))?;
+            // Fields have their names in the code: MODEM_NAME, SESSION, CODE.
             Journal(journal.with_field_prefix(None)).boxed()
         }
         Format::Text => {
@@ -143,14 +143,15 @@ fn lines(format: Format) -> Result<Box<dyn Layer<Named> + Send + Sync>, String> 
 
 type Named = tracing_subscriber::layer::Layered<SpanNames, Registry>;
 
-/// Whether standard error is a stream of the journal (systemd.exec(5), `$JOURNAL_STREAM`).
+/// Reports whether standard error is a stream of the journal (systemd.exec(5), `$JOURNAL_STREAM`).
 fn to_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let Ok(is) = std::fs::metadata("/proc/self/fd/2") else { return false };
     stream == format!("{}:{}", is.st_dev(), is.st_ino())
 }
 
-/// What repeats word for word on the same modem is counted. The AT dialogue is asked for: it stays whole.
+/// Returns the layer that counts events repeated word for word on one modem. It leaves the AT
+/// dialogue whole, since that was asked for.
 fn throttle() -> Result<TracingRateLimitLayer, String> {
     let policy =
         Policy::token_bucket(BURST, REFILL_PER_SECOND).map_err(|error| error.to_string())?;
@@ -159,7 +160,7 @@ fn throttle() -> Result<TracingRateLimitLayer, String> {
         .with_max_signatures(SIGNATURES)
         .with_summary_interval(SUMMARY)
         .with_active_emission(true)
-        .with_span_context_fields(vec!["name".to_owned()])
+        .with_span_context_fields(["name", "lane"].map(str::to_owned).to_vec())
         .with_exempt_targets(vec![at_dialogue::TARGET.to_owned()])
         .build()
         .map_err(|error| error.to_string())
@@ -169,7 +170,7 @@ fn throttle() -> Result<TracingRateLimitLayer, String> {
 mod tests {
     use super::*;
 
-    /// Counts what reaches it.
+    /// A layer that counts its events.
     #[derive(Clone, Default)]
     struct Count(std::sync::Arc<std::sync::atomic::AtomicUsize>);
 

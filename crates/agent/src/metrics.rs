@@ -1,7 +1,7 @@
-//! The counters and histograms of the contract, each under a typed method.
+//! The counters and histograms of the contract, each with a typed method.
 //!
-//! What is counted as it happens lives here; what is a state (signal, registration, queue) is read
-//! from its owner at each scrape, by [`crate::now`]. A scrape never talks to a modem.
+//! Events are counted here. States (signal, registration, queue) are read from their owners at each
+//! scrape, by [`crate::now`]. A scrape never talks to a modem.
 
 mod applications;
 mod at;
@@ -34,12 +34,12 @@ use mqtt::MqttMetrics;
 use routes::RouteMetrics;
 use series::{Labels, Maker, bump};
 
-/// All families that are counted, by their subjects.
+/// All families of counters and histograms, by subject.
 pub struct Metrics {
     registry: Registry,
     at: AtMetrics,
     mqtt: MqttMetrics,
-    /// Modems on their way into service and out of it.
+    /// Modems' arrivals and departures, detection, panics and recovery.
     pub modems: ModemMetrics,
     /// The paths of the routes.
     pub routes: RouteMetrics,
@@ -79,22 +79,23 @@ impl Metrics {
         Ok(Arc::new(metrics))
     }
 
-    /// The registry, for what is read at each scrape.
+    /// Returns the registry, for values that are read at each scrape.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The fleet file was read again, and applied or refused.
+    /// Counts a reload of the fleet file, applied or refused.
     pub fn reloaded(&self, applied: bool) {
         bump(&self.reloads, &[if applied { "applied" } else { "refused" }], 1);
     }
 
-    /// A message was taken out of the way.
+    /// Counts a message that was moved to the dead letters.
     pub fn set_aside(&self, reason: &str) {
         bump(&self.set_aside, &[reason], 1);
     }
 
-    /// The observer of one modem. Known label values start at 0, so that `rate()` sees the first event.
+    /// Returns the observer of one modem. Known label values start at 0, so that `rate()` sees the
+    /// first event.
     pub fn modem(self: &Arc<Self>, modem: &str) -> Arc<dyn Observer> {
         self.at.begin(modem);
         self.mqtt.begin(modem);
@@ -102,13 +103,13 @@ impl Metrics {
         Arc::new(CountingObserver { metrics: Arc::clone(self), modem: modem.to_owned() })
     }
 
-    /// A session of a modem, from now on. What it counted before goes on.
+    /// Adds the series of a session. Earlier counts of the session stay.
     pub fn session(&self, id: &SessionId) {
         self.mqtt.begin_session(id);
         self.applications.begin_session(id);
     }
 
-    /// Takes away the series of modems and sessions that are not in the fleet any more.
+    /// Removes the series of modems and sessions that left the fleet.
     pub fn keep_fleet(&self, fleet: &Fleet) {
         let keep = |labels: &Labels<'_>| match (labels.get("modem"), labels.get("session")) {
             (Some(modem), Some(session)) => fleet
@@ -125,7 +126,7 @@ impl Metrics {
     }
 }
 
-/// Counts for one modem.
+/// Counts the events of one modem.
 struct CountingObserver {
     metrics: Arc<Metrics>,
     modem: String,

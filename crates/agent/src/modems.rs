@@ -1,4 +1,4 @@
-//! The modems of the fleet: how each is made and kept running, and which devices are plugged in.
+//! The modems of the fleet, made from its file and kept running, and the plugged-in devices.
 
 pub mod devices;
 pub mod factory;

@@ -1,4 +1,4 @@
-//! The modems and sessions that run now, as other parts see them.
+//! The running modems and sessions, as other parts see them.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,15 +24,15 @@ pub struct ModemView {
     pub port: String,
     /// The USB path at which it is plugged in, if it was found by USB.
     pub usb_path: Option<String>,
-    /// The facts that are known of it.
+    /// The known facts of it.
     pub snapshot: watch::Receiver<Snapshot>,
-    /// The way to it while it is identified.
+    /// The exchanges with it while it is identified.
     pub link: watch::Receiver<Option<Link>>,
     /// Its activity.
     pub activity: Arc<ActivityRecord>,
-    /// Counts what its SIM carries, where a modem of the fleet has a budget.
+    /// Counts the traffic of its SIM, if a modem of the fleet has a budget.
     pub meter: Option<Meter>,
-    /// The way to its port, for a person's own commands.
+    /// The access to its port for a person's own commands.
     pub access: Access,
     /// The way to ask for its reset.
     pub resets: Resets,
@@ -47,62 +47,62 @@ pub struct SessionView {
     pub id: SessionId,
     /// Its broker's name in the fleet file.
     pub broker: String,
-    /// How it is secured.
+    /// Its security.
     pub security: Security,
-    /// Where it stands, and how to hand it messages.
+    /// Its state, and the channel for its messages.
     pub uplink: Uplink,
 }
 
 impl SessionView {
-    /// Where it stands.
+    /// Returns its state.
     pub fn state(&self) -> SessionState {
         self.uplink.state.borrow().clone()
     }
 }
 
-/// How a session is secured.
+/// The security of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Security {
     /// Plain TCP.
     Plain,
-    /// TLS, and the broker's certificate has to be signed by the given authority.
+    /// TLS; the broker's certificate must be signed by the given authority.
     Tls,
-    /// TLS, and any certificate is taken (`insecure: true`).
+    /// TLS; any certificate is accepted (`insecure: true`).
     InsecureTls,
 }
 
-/// The oldest messages of a lane that wait.
+/// The oldest waiting messages of a lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
-    /// The hand-in of the oldest that a connected session of the lane could carry.
+    /// The time of the oldest message that a connected session of the lane could carry.
     pub oldest: Option<SystemTime>,
-    /// The hand-in of the oldest that only sessions could carry that are not there now.
+    /// The time of the oldest message that only sessions without a connection could carry.
     pub unfit: Option<SystemTime>,
 }
 
-/// What runs now: one value, so that nobody sees the half of a reload.
+/// The running fleet: one value, so that no reader sees half of a reload.
 pub struct Now {
-    /// The fleet file as it is applied.
+    /// The applied fleet file.
     pub fleet: Fleet,
     /// All modems, in file order.
     pub modems: Vec<ModemView>,
-    /// For each lane by its name, since when messages wait.
+    /// The oldest waiting messages of each lane, by the lane's name.
     pub waiting: Vec<(String, watch::Receiver<Waiting>)>,
 }
 
 impl Now {
-    /// All sessions, in file order.
+    /// Returns all sessions, in file order.
     pub fn sessions(&self) -> impl Iterator<Item = &SessionView> {
         self.modems.iter().flat_map(|modem| &modem.sessions)
     }
 
-    /// The modem of this name.
+    /// Returns the modem of this name.
     pub fn modem(&self, name: &str) -> Option<&ModemView> {
         self.modems.iter().find(|modem| modem.name == name)
     }
 }
 
-/// A session and its modem.
+/// Returns a session and its modem.
 pub fn find_session<'a>(
     modems: &'a [ModemView],
     id: &SessionId,
@@ -117,24 +117,25 @@ pub struct View {
     now: watch::Receiver<Arc<Now>>,
     /// The queue.
     pub queue: Queue,
-    /// Told where a message may have been put into a lane that a reload has just taken away.
+    /// Notified when a message may have entered a lane that a reload has just removed.
     pub strays: Arc<Notify>,
 }
 
 impl View {
-    /// Of what `now` holds, and will.
+    /// Makes a view of the present and future values of `now`.
     pub fn new(now: watch::Receiver<Arc<Now>>, queue: Queue) -> Self {
         Self { now, queue, strays: Arc::default() }
     }
 
-    /// What runs now. Whoever keeps it for longer than a step keeps what is over.
+    /// Returns the running fleet. A caller that keeps it for longer than a step keeps an outdated
+    /// value.
     pub fn now(&self) -> Arc<Now> {
         Arc::clone(&self.now.borrow())
     }
 }
 
 impl ModemView {
-    /// How its SIM stands; `None` where it has no budget.
+    /// Returns the state of its SIM's budget; `None` if it has none.
     pub fn standing(&self) -> Option<Standing> {
         self.meter.as_ref()?.standing()
     }

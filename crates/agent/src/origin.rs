@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Returns the address under which a connection from this one is counted. One host commonly has a whole /64 of IPv6.
+/// Returns the address under which a connection from this address is counted. A host commonly has a
+/// whole /64 of IPv6.
 pub fn of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {

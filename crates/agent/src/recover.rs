@@ -1,9 +1,9 @@
-//! What takes more rights than the agent has: resets of USB devices and power scripts.
+//! Actions that need more rights than the agent has: resets of USB devices, and power scripts.
 //!
-//! The agent ([`Recoverer`]) asks over a unix socket with one line, `usb-reset 1-1.2` or `power north`.
-//! systemd starts `modemfleet recover` as root for that one connection, which does it (`crates/modemfleet`) and
-//! answers with one line. Whoever asks may be anybody: a line is short, its words are names and nothing
-//! else, and what they may name is what root laid out.
+//! The agent ([`Recoverer`]) asks over a unix socket with one line, `usb-reset 1-1.2` or
+//! `power north`. For that connection systemd starts `modemfleet recover` as root
+//! (`crates/modemfleet`), which acts and answers with one line. Any program may ask, so a line is
+//! short and its words are only names. The names stand for devices and scripts that root laid out.
 
 mod client;
 
@@ -18,44 +18,44 @@ use fleet::printable::printable;
 /// The longest line, in bytes, in either direction.
 pub const MAX_LINE: u64 = 512;
 
-/// What is asked for.
+/// An action that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PrivilegedAction {
-    /// A reset of the USB device at this place.
+    /// A reset of the USB device at this path.
     UsbReset(UsbPath),
     /// The power script of this name.
     Power(Name),
 }
 
-/// Where a USB device is plugged in, such as `1-1.2`: digits, one `-` and dots.
+/// The USB path of a device, such as `1-1.2`: digits, one `-` and dots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsbPath(String);
 
-/// A line that asks for nothing that there is.
+/// A line that is not a known request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a request: write `usb-reset BUS-PORT` or `power NAME`")]
 pub struct NoDeed;
 
-/// What came of it, in words where it is not done.
+/// The answer to a request, with the reason if it was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// It is done.
+    /// The action is done.
     Done,
-    /// It is not to be had here; nothing was done.
+    /// The action is not available here; nothing was done.
     Unavailable(String),
-    /// Another program has the device: not now.
+    /// Another program holds the device: not now.
     Busy(String),
-    /// It went wrong.
+    /// The action failed.
     Failed(String),
 }
 
 impl UsbPath {
-    /// The place, or `None` where `text` is none.
+    /// Returns the path, or `None` if `text` is not a USB path.
     pub fn new(text: &str) -> Option<Self> {
         fleet::is_usb_path(text).then(|| Self(text.to_owned()))
     }
 
-    /// The place as text.
+    /// Returns the path as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -84,10 +84,10 @@ impl fmt::Display for PrivilegedAction {
 }
 
 impl Answer {
-    /// From a line; `None` where it is no answer.
+    /// Reads an answer from a line; `None` if it is not an answer.
     pub fn of_line(line: &str) -> Option<Self> {
         let (word, rest) = line.trim_end().split_once(':').unwrap_or((line.trim_end(), ""));
-        // What is shown later was said by another process.
+        // The words come from another process, and are shown later.
         let words = printable(rest.trim());
         match word {
             "done" => Some(Self::Done),
@@ -153,7 +153,7 @@ mod tests {
         ];
         for line in bad {
             let refused = line.parse::<PrivilegedAction>();
-            // `-` is a name of the fleet file; as a file name it leads nowhere else.
+            // `-` is a name of the fleet file; as a file name it stays in the folder.
             assert!(refused.is_err() || line == "power -", "{line:?}: {refused:?}");
         }
     }

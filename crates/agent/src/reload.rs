@@ -1,8 +1,8 @@
-//! Reloading the fleet file: who asks for it, and what is answered.
+//! Reloading the fleet file: requests and their answers.
 //!
-//! The agent takes one reload after the other, so that two never mix; those that are asked for while it
-//! starts wait for its start. What a new file changes is a plan (`plan.rs`); doing it is `agent/reload.rs`, and working it
-//! out for a file that somebody sent is `planner.rs`.
+//! The agent takes one reload after the other, so that two never mix. Requests while the agent
+//! starts wait for its start. A plan (`plan.rs`) holds the changes of a new file; `agent/reload.rs` applies a plan, and
+//! `planner.rs` makes one for a file in a request.
 
 mod contents;
 pub mod plan;
@@ -19,10 +19,10 @@ use fleet::Problems;
 use fleet::models::ModelsError;
 use fleet::secret::SecretError;
 
-/// Requests that wait for their turn. One more is told so.
+/// Requests that wait for their turn. One more gets an error.
 const REQUESTS: usize = 8;
 
-/// Why nothing was changed.
+/// The reason why nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The file has errors.
@@ -34,16 +34,16 @@ pub enum Refused {
     /// A secret went away after the file was checked.
     #[error("could not read a secret")]
     Secret(#[from] SecretError),
-    /// What the SIMs have carried could not be read.
+    /// The count of the SIMs' bytes could not be read.
     #[error("could not read the budget's count: {0}")]
     Books(#[source] std::io::Error),
     /// The thread that reads the file ended early.
     #[error("the thread that reads the fleet file panicked")]
     Thread,
-    /// More requests wait than make sense.
+    /// Too many requests wait.
     #[error("{REQUESTS} reloads are waiting already")]
     Busy,
-    /// A file is judged for somebody else.
+    /// A file of another caller is being compared.
     #[error("another fleet file is being compared with what runs; try again in a second")]
     Planning,
     /// The agent ends.
@@ -52,7 +52,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Why, in words for the log: no line of the fleet file stands in them.
+    /// The reason, in words for the log, without any line of the fleet file.
     pub(crate) fn for_log(&self) -> String {
         match self {
             Self::File(problems) => problems.places(),
@@ -64,24 +64,24 @@ impl Refused {
 /// Receiver of the answer to a request.
 pub type Request = oneshot::Sender<Result<Vec<Line>, Refused>>;
 
-/// Where a reload is asked for.
+/// The way to request a reload.
 #[derive(Clone)]
 pub struct Reloads(mpsc::Sender<Request>);
 
 impl Reloads {
-    /// A place to ask, and where the agent takes the requests from.
+    /// The two ends: for callers, and for the agent.
     pub fn new() -> (Self, mpsc::Receiver<Request>) {
         let (sender, requests) = mpsc::channel(REQUESTS);
         (Self(sender), requests)
     }
 
-    /// Has the fleet file read again, and waits for the answer: what was changed.
+    /// Requests a reload, and returns the lines of its changes.
     ///
     /// # Errors
     /// [`Refused`]; nothing was changed.
     ///
     /// # Cancel safety
-    /// Once asked for, a reload is done whether or not anybody waits for it.
+    /// A requested reload is done, also if its caller leaves.
     pub async fn ask(&self) -> Result<Vec<Line>, Refused> {
         let (answer, done) = oneshot::channel();
         self.0.try_send(answer).map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! One modem's panic changes nothing for the others, and does not stay hidden.
+//! A panic of one modem does not affect the others, and is visible.
 
 #![expect(
     clippy::panic,

@@ -1,4 +1,4 @@
-//! Judging a fleet file takes time and memory in proportion to its size, whatever its shape.
+//! Time and memory for judging a fleet file stay in proportion to its size, whatever its shape.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,10 +19,10 @@ use fleet::{Context, MAX_PROBLEMS, Problems, Secrets};
 use rustix::time::{ClockId, clock_gettime};
 use tokio_util::sync::CancellationToken;
 
-/// The most memory that judging one file may take.
+/// The most memory for judging one file, in KiB.
 const MEMORY: u64 = 64 * 1024;
 
-/// No shape takes longer than so many times a sound file of as many values.
+/// The longest time for a shape, in multiples of the time for a sound file of as many values.
 const TIMES: u32 = 5;
 
 fn context() -> Context {
@@ -31,19 +31,19 @@ fn context() -> Context {
         .with_models(&modem::Catalog::new(&plugins).unwrap())
 }
 
-/// A line of this process's state, in KiB.
+/// Returns a line of this process's state, in KiB.
 fn status(key: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// The processor time of this thread: what else the machine does makes no difference.
+/// Returns the processor time of this thread: other work of the machine does not count.
 fn spent() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }
 
-/// All that `check` and a plan do with a file.
+/// Does all that `check` and a plan do with a file.
 fn judge(text: &str, context: &Context) -> Result<usize, Problems> {
     let loaded = fleet::parse("fleet.yaml", text.as_bytes().to_vec(), context);
     match loaded {
@@ -127,7 +127,7 @@ fn so_is_any_file_of_models() {
         spent() - before
     };
     let yardstick = (0..3).map(|_| took(&shapes::sound())).max().unwrap();
-    // Those that are about keys and values of any file.
+    // The shapes of keys and values that any file may have.
     for (name, make) in shapes::all().into_iter().filter(|(name, _)| name.starts_with("a")) {
         let took = took(&make());
         assert!(took < yardstick * TIMES, "{name}: {took:?}, and a fleet file {yardstick:?}");

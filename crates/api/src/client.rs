@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use fleet::printable::{complain, printable_lines};
 use fleet::secret::{Ref, SecretError};
 
+use crate::error::ErrorBody;
 use owner::Owners;
 
 pub use events::{Event, Events};
@@ -87,8 +88,8 @@ impl fmt::Display for Attempts {
         let Some(address) = &self.withheld else { return Ok(()) };
         write!(
             f,
-            "; the token is not shown at {address} in its place, which another program may have taken: `--url` and \
-             `--token-file` name an address that you trust"
+            "; the token is not sent to {address} instead, since another program may listen there: give an address that \
+             you trust with `--url` and `--token-file`"
         )
     }
 }
@@ -100,7 +101,7 @@ pub enum ClientError {
     #[error("no agent runs: {0}; start one with `modemfleet run --config FILE`")]
     NotRunning(Attempts),
     /// As above, and the fleet file that names the addresses has errors.
-    #[error("{rendered}\nno agent runs by this file: {attempts}")]
+    #[error("{rendered}\nno agent runs with this file: {attempts}")]
     Faulty {
         /// The file's problems with their places.
         rendered: String,
@@ -111,7 +112,7 @@ pub enum ClientError {
     #[error("the agent cannot be reached: {0}")]
     Unreachable(Attempts),
     /// The token could not be read.
-    #[error("{address} asks for a token, which could not be read")]
+    #[error("{address} needs a token, which could not be read")]
     Token {
         /// The address that asks for the token.
         address: Address,
@@ -120,8 +121,8 @@ pub enum ClientError {
     },
     /// A program of another user listens on the port.
     #[error(
-        "the token is not shown at {address}, where a program of {user} listens, which is not the agent's; stop that \
-         program, or name the address with `--url` and `--token-file` if you trust it"
+        "the token is not sent to {address}: a program of {user} listens there, which is not the agent's user; stop that \
+         program, or give the address with `--url` and `--token-file` if you trust it"
     )]
     Stranger {
         /// The address.
@@ -130,7 +131,7 @@ pub enum ClientError {
         user: String,
     },
     /// The connection ended before the end of the answer, or the answer was not HTTP.
-    #[error("{address} gave no whole answer")]
+    #[error("{address} gave no complete answer")]
     Broken {
         /// The address of the request.
         address: Address,
@@ -336,7 +337,7 @@ impl Client {
         self.link = Some(link);
         if self.faulty.take().is_some() {
             complain(&format!(
-                "the fleet file has errors (`modemfleet check` says which); {address} has another one, or the one of before"
+                "the fleet file has errors (`modemfleet check` lists them); the agent at {address} runs with another file, or with the former one"
             ));
         }
         if (200..300).contains(&status) {
@@ -486,7 +487,7 @@ impl Link {
             }
         };
         let status = response.status().as_u16();
-        let what = "more than an agent says";
+        let what = "more than an agent sends";
         let strange = || ClientError::Strange { address: self.address.clone(), status, what };
         body(response).await.map(|body| (status, body)).map_err(|error| {
             let error = error.downcast::<hyper::Error>();
@@ -521,12 +522,13 @@ async fn body(
 
 /// Returns the API's refusal, or an error if the answer is not from the API.
 fn refusal(address: Address, status: u16, body: &[u8]) -> ClientError {
-    let object: Option<Value> = serde_json::from_slice(body).ok();
-    // The message about a refused file has several lines.
-    let word = |key: &str| Some(printable_lines(object.as_ref()?.get(key)?.as_str()?));
-    match (word("error"), word("message")) {
-        (Some(code), Some(message)) => ClientError::Refused { code, message },
-        _ => ClientError::Strange { address, status, what: "an error that is not the API's" },
+    match serde_json::from_slice(body) {
+        // The message about a refused file has several lines.
+        Ok(ErrorBody { error, message }) => ClientError::Refused {
+            code: printable_lines(&error),
+            message: printable_lines(&message),
+        },
+        Err(_) => ClientError::Strange { address, status, what: "an error that is not of the API" },
     }
 }
 

@@ -9,6 +9,7 @@ pub mod at;
 pub mod client;
 pub mod devices;
 pub mod doctor;
+pub mod error;
 pub mod events;
 pub mod history;
 pub mod inbox;

@@ -16,7 +16,7 @@ pub struct Announced {
 
 impl Announced {
     /// Returns the length in a line; `None` if it is not a number.
-    pub(crate) fn length(&self, line: &str) -> Option<usize> {
+    pub fn length(&self, line: &str) -> Option<usize> {
         let argument = line.strip_prefix(self.prefix)?.split(',').nth(self.length_at)?;
         argument.trim().parse().ok()
     }

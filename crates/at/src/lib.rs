@@ -7,6 +7,28 @@
 //! [`poll_event`](Engine::poll_event)) and gets the time of the next call from
 //! [`poll_timeout`](Engine::poll_timeout). That makes every race a unit test.
 //!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use at::{Answer, Engine, Event, Exchange, Framing};
+//!
+//! let now = Instant::now();
+//! let mut engine = Engine::new(Framing::default(), now);
+//! // A port that was just opened may hold anything. The engine asks for the model first.
+//! while engine.poll_transmit().is_some() {}
+//! engine.receive(b"\r\nSIM7600\r\n\r\nOK\r\n", now);
+//! while engine.poll_event().is_some() {}
+//!
+//! let question = Exchange::new("AT+CSQ", Duration::from_secs(5))?.answer(Answer::Prefix("+CSQ:"));
+//! let asked = engine.submit(question, now).expect("the engine is in step");
+//! assert_eq!(engine.poll_transmit().as_deref(), Some(&b"AT+CSQ\r"[..]));
+//! // A URC inside of the answer is an event of its own.
+//! engine.receive(b"\r\n+CREG: 1\r\n\r\n+CSQ: 20,99\r\n\r\nOK\r\n", now);
+//! assert!(matches!(engine.poll_event(), Some(Event::Urc(_))));
+//! let Some(Event::Completed(ticket, Ok(reply))) = engine.poll_event() else { panic!() };
+//! assert_eq!((ticket, &reply.lines[..]), (asked, &["+CSQ: 20,99".to_owned()][..]));
+//! # Ok::<(), at::InvalidLine>(())
+//! ```
+//!
 //! The design has three rules:
 //!
 //! * **The engine knows the exchange in flight.** `+CREG: 0,1` is an answer while `AT+CREG?` is in

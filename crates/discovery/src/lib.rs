@@ -214,15 +214,13 @@ impl Bus {
 
     async fn watch(mut self, stop: &CancellationToken) {
         let mut events = Events::listen()
-            .inspect_err(|error| tracing::warn!("no events of USB devices: {error}"))
+            .inspect_err(|error| {
+                tracing::warn!(
+                    "no events about USB devices: {error}; scanning for them each second"
+                );
+            })
             .ok();
-        if !has_udevd() {
-            if !self.wanted.modems.is_empty() || self.search.is_thorough {
-                tracing::warn!("udevd does not run: USB modems are looked for each second");
-            }
-            events = None;
-        }
-        let mut ticks = self.pace(events.is_some());
+        let mut ticks = self.pace(has_all_events(events.as_ref()));
         loop {
             let next = async {
                 match &mut events {
@@ -236,7 +234,7 @@ impl Bus {
                 () = stop.cancelled() => return,
                 Ok(()) = self.search.wanted.changed() => {
                     self.enlist();
-                    ticks = self.pace(events.is_some());
+                    ticks = self.pace(has_all_events(events.as_ref()));
                 }
                 Ok(()) = self.search.catalog.changed() => self.learn(),
                 event = next => match event {
@@ -246,11 +244,11 @@ impl Bus {
                         self.table.apply(change, Instant::now());
                     }
                     Some(Err(error)) => {
-                        tracing::warn!("events of USB devices were lost: {error}");
+                        tracing::warn!("events about USB devices were lost: {error}");
                         ticks.reset_immediately();
                     }
                     None => {
-                        tracing::warn!("no more events of USB devices: they are looked for each second");
+                        tracing::warn!("no more events about USB devices: scanning each second");
                         events = None;
                         ticks = tokio::time::interval(SCAN);
                     }
@@ -263,7 +261,7 @@ impl Bus {
                 () = until(self.again) => {}
                 () = self.news.notified() => {}
                 _ = ticks.tick() => {
-                    let told_all = events.is_none() || !self.has_looked;
+                    let told_all = !has_all_events(events.as_ref()) || !self.has_looked;
                     self.has_looked |= self.rescan(told_all);
                 }
             }
@@ -276,7 +274,9 @@ impl Bus {
         match source::scan() {
             Ok(found) => {
                 if self.table.rescan(found, Instant::now()) && !expected {
-                    tracing::info!("a scan found what events of USB devices did not tell");
+                    tracing::info!(
+                        "a scan found changes for which no event about USB devices arrived"
+                    );
                 }
                 true
             }
@@ -500,7 +500,12 @@ impl Bus {
     }
 }
 
-/// Waits until this time, or for ever if there is none.
+/// Reports whether events tell of all that comes and goes.
+fn has_all_events(events: Option<&Events>) -> bool {
+    events.is_some_and(Events::are_delivered)
+}
+
+/// Waits until then; for ever where there is no such time.
 async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,

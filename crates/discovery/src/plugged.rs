@@ -98,7 +98,7 @@ impl Plugged {
             is_portless: false,
             message: format!("a modem on PCIe is here ({})", self.pcie.join(", ")),
             advice:
-                "modems on PCIe are not supported: give it a USB carrier, or set it to USB mode"
+                "modems on PCIe are not supported: use a USB carrier, or set the modem to USB mode"
                     .to_owned(),
         });
         self.usb.iter().flat_map(|device| device.remarks(catalog)).chain(pcie).collect()
@@ -131,8 +131,8 @@ impl Device {
         let mode = if self.is_boot_loader(&layouts) {
             Some(self.remark(
                 "is a boot loader: the module did not start its firmware",
-                "take its power away for some seconds, which `recovery.power_script` does by itself; if it stays so, \
-                 its firmware has to be written again",
+                "cut its power for some seconds, as `recovery.power_script` does; if the boot loader stays, \
+                 the firmware must be written again",
             ))
         } else if let Some(words) = catalog.unsupported_id(&self.usb_id) {
             self.without_profile(&words)
@@ -143,7 +143,7 @@ impl Device {
         };
         let sleep = self.may_sleep.then(|| {
             self.remark(
-                "may be put to sleep by the kernel (power/control is auto), which some modems do not survive",
+                "can be put to sleep by the kernel (power/control is auto), from which some modems do not wake up",
                 &format!("`echo on > {USB}/{}/power/control`, or a udev rule that does so", self.usb_path),
             )
         });
@@ -153,7 +153,7 @@ impl Device {
     /// Returns the remark about a device without a profile. If it has a tty, discovery reports it.
     fn without_profile(&self, words: &str) -> Option<Remark> {
         let is_seen = self.interfaces.iter().any(|interface| interface.has_tty);
-        let advice = "docs/models.md says what a file of models may try";
+        let advice = "docs/models.md describes what a file of models can try";
         (!is_seen).then(|| self.remark(&format!("has no serial port: {words}"), advice))
     }
 
@@ -184,8 +184,8 @@ impl Device {
             return None;
         }
         Some(self.remark(
-            "is of no known model",
-            "another USB mode of the modem may be known; else `modemfleet profiles explain --usb ID` says how to add it",
+            "is not a known model",
+            "another USB mode of the modem may be known; else `modemfleet profiles explain --usb ID` shows how to add it",
         ))
     }
 
@@ -200,10 +200,10 @@ impl Device {
             format!("`echo {vendor} {product} > /sys/bus/usb-serial/drivers/option1/new_id`");
         if !self.interfaces.iter().any(|interface| interface.has_tty) {
             let advice = format!(
-                "`modprobe option`; where the driver is there and does not know it, {new_id}"
+                "`modprobe option`; if the driver is loaded but does not know this modem, {new_id}"
             );
             let remark =
-                self.remark("has no serial port: no driver took one of its interfaces", &advice);
+                self.remark("has no serial port: no driver claims any of its interfaces", &advice);
             return Some(Remark { is_portless: true, ..remark });
         }
         if holding.iter().any(|layout| self.has_tty(layout.at)) {
@@ -223,11 +223,11 @@ impl Device {
         };
         Some(match at {
             Some(at) => self.remark(
-                &format!("has its AT port at interface {at}{mode}, and no driver gives that a tty"),
-                &format!("{new_id}; kernels before 5.10 know one composition only"),
+                &format!("has its AT port at interface {at}{mode}, for which no driver makes a tty"),
+                &format!("{new_id}; kernels before 5.10 know only one composition"),
             ),
             None => self.remark(
-                &format!("is in a USB mode that no layout names{mode}: each of its ports is tried"),
+                &format!("is in a USB mode without a known layout{mode}: each of its ports is tried"),
                 "`modemfleet scan` shows which of its ports answers; docs/models.md says how to add a layout",
             ),
         })
@@ -283,12 +283,12 @@ mod tests {
             ("2c7c:0125", "0", "is a boot loader"),
             ("05c6:9008", "0", "is a boot loader"),
             ("1e0e:9000", "0", "is a boot loader"),
-            ("2c7c:0128", "0n 1n 2 3 4 5", "an EM060K is known, and no profile speaks its dialect"),
+            ("2c7c:0128", "0n 1n 2 3 4 5", "an EM060K is known, but no profile speaks its dialect"),
             ("1e0e:9205", "0 1 2", "a SIM7070 or SIM7080 or SIM7090 is known"),
             ("1e0e:9205", "0t 1t 2t", ""),
-            ("2c7c:0125", "0t 1t", "a USB mode that no layout names"),
-            ("2c7c:f00d", "0t 1t", "is of no known model"),
-            ("0424:2514", "0", "is of no known model"),
+            ("2c7c:0125", "0t 1t", "a USB mode without a known layout"),
+            ("2c7c:f00d", "0t 1t", "is not a known model"),
+            ("0424:2514", "0", "is not a known model"),
             ("2c7c:0125", "0 1 2 3 4", "has no serial port"),
         ] {
             let said = says(&device(usb_id, interfaces));

@@ -258,7 +258,7 @@ impl Probing {
                 stay.open = Some(met);
                 let (model, imei) = (&identity.model, &identity.imei);
                 if stay.known != Known::Identity(identity.clone()) {
-                    tracing::info!(usb_path, model, imei, "a modem told who it is");
+                    tracing::info!(usb_path, model, imei, "modem identified");
                 }
                 stay.known = Known::Identity(identity);
             }

@@ -1,26 +1,25 @@
 //! Ttys of USB devices from udev: events, and scans.
 //!
-//! Only std and libudev read /sys here. No value of libudev leaves its thread, since its reference
-//! counts are not atomic.
+//! libudev needs the feature `udev` and a running udevd. Without either, the kernel's own events and /sys serve:
+//! on OpenWrt, in containers, and in the static program.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
+mod kernel;
+mod sys;
+#[cfg(feature = "udev")]
+mod udev;
+mod uevent;
+
 use std::io;
 use std::path::Path;
 
-use futures_util::StreamExt;
-use rustix::fs::{Access, access};
-use tokio_udev::{AsyncMonitorSocket, Device, Enumerator, Event, EventType, MonitorBuilder};
+use crate::table::{Change, Tty};
+use sys::Sys;
 
-use super::interfaces;
-use super::table::{Change, Number, Tty};
-
-/// The most event numbers that are kept: more than the ttys that come at once. udevd may lose an
-/// event.
-const TOLD: usize = 64;
-
-/// Present only while udevd runs. Without udevd there are no events and no error either.
+/// Exists only while udevd runs. Without udevd libudev delivers no event, and no error either.
 const UDEVD: &str = "/run/udev/control";
+
+/// The user namespace's range of users. The kernel sends its events to the first namespace alone.
+const USERS: &str = "/proc/self/uid_map";
 
 /// Reports whether udevd runs.
 pub fn has_udevd() -> bool {
@@ -28,13 +27,15 @@ pub fn has_udevd() -> bool {
 }
 
 /// The stream of events of ttys and USB devices.
-pub(super) struct Events {
-    udev: AsyncMonitorSocket,
+pub(super) struct Events(Source);
+
+enum Source {
     /// The kernel's own events, which come before udevd has processed a device. A process that may
     /// open the ttys as the kernel makes them, such as root, need not wait for udevd.
-    kernel: Option<AsyncMonitorSocket>,
+    #[cfg(feature = "udev")]
+    Udev(Box<udev::Events>),
     /// Event numbers of ttys that the kernel announced and udevd has not.
-    told: BTreeSet<Number>,
+    Kernel(kernel::Events),
 }
 
 impl Events {
@@ -43,18 +44,12 @@ impl Events {
     /// # Errors
     /// An error if no netlink socket for udev's events can be opened.
     pub(super) fn listen() -> io::Result<Self> {
-        let devices = |builder: MonitorBuilder| {
-            let builder = builder.match_subsystem("tty")?;
-            builder.match_subsystem_devtype("usb", "usb_device")?.listen()
-        };
-        let udev = devices(MonitorBuilder::new()?)?;
-        // Some sandboxes allow only udevd's events; times then count from those.
-        let kernel =
-            MonitorBuilder::new_kernel().and_then(devices).and_then(AsyncMonitorSocket::new);
-        let kernel = kernel
-            .inspect_err(|error| tracing::debug!("no events from the kernel itself: {error}"))
-            .ok();
-        Ok(Self { udev: AsyncMonitorSocket::new(udev)?, kernel, told: BTreeSet::new() })
+        #[cfg(feature = "udev")]
+        if has_udevd() {
+            return Ok(Self(Source::Udev(Box::new(udev::Events::listen()?))));
+        }
+        tracing::info!("events of USB devices come from the kernel itself, without udevd");
+        Ok(Self(Source::Kernel(kernel::Events::listen(Sys::default())?)))
     }
 
     /// Returns the next event, or `Some(Ok(None))` if it is not of interest; `None` after the last
@@ -62,132 +57,55 @@ impl Events {
     ///
     /// # Cancel safety
     /// An event that was not returned stays in its socket.
-    pub(super) async fn next(&mut self) -> Option<io::Result<Option<Change>>> {
-        let Self { udev, kernel, told } = self;
-        let announced = async {
-            match kernel {
-                Some(kernel) => kernel.next().await,
-                None => std::future::pending().await,
+    pub(super) fn are_delivered(&self) -> bool {
+        match &self.0 {
+            #[cfg(feature = "udev")]
+            Source::Udev(_) => true,
+            Source::Kernel(_) => {
+                std::fs::read_to_string(USERS).is_ok_and(|map| has_all_users(&map))
             }
-        };
-        // Each arm takes one event, and awaits nothing after it.
-        tokio::select! {
-            biased;
-            event = announced => match event {
-                Some(Ok(event)) => {
-                    let change = announcement(&event);
-                    if let Some(Change::Came(_, number)) = change {
-                        told.insert(number);
-                    }
-                    Some(Ok(change))
-                }
-                _ => {
-                    self.kernel = None;
-                    Some(Ok(None))
-                }
-            },
-            // Reading a known tty again takes longer than the modem's first answer.
-            event = udev.next() => Some(event?.map(|event| {
-                let is_known = told.remove(&event.sequence_number());
-                while told.len() > TOLD {
-                    told.pop_first();
-                }
-                if is_known { None } else { change(&event) }
-            })),
+        }
+    }
+
+    /// Returns the next event, if it is of interest; `None` if there will be no more.
+    ///
+    /// # Cancel safety
+    /// An event that was not returned stays in its socket.
+    pub(super) async fn next(&mut self) -> Option<io::Result<Option<Change>>> {
+        match &mut self.0 {
+            #[cfg(feature = "udev")]
+            Source::Udev(events) => events.next().await,
+            Source::Kernel(events) => events.next().await,
         }
     }
 }
 
-/// Returns the change that a kernel event reports: a USB device, or a tty that this process may
-/// already open.
-fn announcement(event: &Event) -> Option<Change> {
-    let device = event.device();
-    if device.subsystem() == Some(OsStr::new("tty")) {
-        let is_new = event.event_type() == EventType::Add;
-        let tty = Some(device).filter(|_| is_new).and_then(|device| tty(&device));
-        return Some(Change::Came(tty.filter(|tty| may_open(&tty.node))?, event.sequence_number()));
-    }
-    let place = text(device.sysname())?;
-    match event.event_type() {
-        EventType::Add => Some(Change::Announced(place)),
-        EventType::Remove => Some(Change::Withdrawn(place)),
-        _ => None,
-    }
-}
-
-/// Returns the change that a udev event reports; `None` if it is not of interest (`bind`, `change`,
-/// other ttys).
-fn change(event: &Event) -> Option<Change> {
-    let device = event.device();
-    let is_tty = device.subsystem() == Some(OsStr::new("tty"));
-    match event.event_type() {
-        EventType::Add if is_tty => {
-            tty(&device).map(|tty| Change::Came(tty, event.sequence_number()))
-        }
-        EventType::Add => Some(Change::DeviceCame(text(device.sysname())?)),
-        // Its parents may be gone, so only its name is used.
-        EventType::Remove if is_tty => {
-            Some(Change::Went(device.devnode()?.to_owned(), event.sequence_number()))
-        }
-        EventType::Remove => {
-            Some(Change::DeviceWent(text(device.sysname())?, event.sequence_number()))
-        }
-        _ => None,
-    }
-}
-
-/// Reports whether this process may open a node as it is.
-fn may_open(node: &Path) -> bool {
-    access(node, Access::READ_OK | Access::WRITE_OK).is_ok()
-}
-
-/// Returns the ttys of USB devices. A tty that udevd has not processed is left out if this process
-/// may not open it yet. Its event follows; before that its node does not have its owner and group.
+/// Returns the ttys of USB devices that are there.
 ///
 /// # Errors
 /// An error if /sys cannot be read.
 pub(super) fn scan() -> io::Result<Vec<Tty>> {
-    if !has_udevd() {
-        return enumerate(false);
+    #[cfg(feature = "udev")]
+    if has_udevd() {
+        return udev::scan();
     }
-    let mut done = enumerate(true)?;
-    let not_yet = enumerate(false)?.into_iter().filter(|tty| may_open(&tty.node));
-    let more: Vec<Tty> = not_yet.filter(|tty| !done.contains(tty)).collect();
-    done.extend(more);
-    Ok(done)
+    Sys::default().scan()
 }
 
-fn enumerate(only_done: bool) -> io::Result<Vec<Tty>> {
-    let mut all = Enumerator::new()?;
-    all.match_subsystem("tty")?;
-    if only_done {
-        all.match_is_initialized()?;
+/// Reads `uid_map` (user_namespaces(7)): only the first namespace has all users under their own numbers.
+fn has_all_users(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_namespace_has_all_users() {
+        assert!(has_all_users("         0          0 4294967295\n"));
+        assert!(!has_all_users("         0       1000          1\n"));
+        assert!(!has_all_users("0 1000 1\n1 100000 65536\n"));
+        assert!(!has_all_users(""));
     }
-    Ok(all.scan_devices()?.filter_map(|device| tty(&device)).collect())
-}
-
-fn tty(device: &Device) -> Option<Tty> {
-    let interface = device.parent_with_subsystem_devtype("usb", "usb_interface").ok()??;
-    let usb = interface.parent_with_subsystem_devtype("usb", "usb_device").ok()??;
-    let attribute = |device: &Device, name: &str| device.attribute_value(name).and_then(text);
-    let vendor = attribute(&usb, "idVendor")?;
-    let product = attribute(&usb, "idProduct")?;
-    let number = attribute(&interface, "bInterfaceNumber")?;
-    Some(Tty {
-        node: device.devnode()?.to_owned(),
-        usb_path: text(usb.sysname())?,
-        id: format!("{vendor}:{product}"),
-        interface: u8::from_str_radix(number.trim(), 16).ok()?,
-        with_tty: with_tty(usb.syspath()),
-    })
-}
-
-/// Returns the interfaces of the device in this folder that have a tty now.
-fn with_tty(device: &Path) -> Vec<u8> {
-    let found = interfaces::of(device).into_iter().filter(|interface| interface.has_tty);
-    found.map(|interface| interface.number).collect()
-}
-
-fn text(words: &OsStr) -> Option<String> {
-    words.to_str().map(str::to_owned)
 }

@@ -34,6 +34,10 @@ pub(super) struct Tty {
 
 /// An event about a device or a tty.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "udev"),
+    allow(dead_code, reason = "only udevd reports again what the kernel announced")
+)]
 pub(super) enum Change {
     /// The kernel added a USB device; udevd has not processed it yet.
     Announced(String),

@@ -1,27 +1,27 @@
-//! What modems can do, for a fleet file that says which model a modem is.
+//! Abilities of models, for a fleet file that names the model of a modem.
 
 use modem::Catalog;
 use modem::catalog::{Model, normalised};
 
-/// What the modems of one entry of the catalog can do.
+/// The abilities of the modems of one entry of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ability {
     /// The entry.
     pub id: String,
-    /// How their `AT+CGMM` begins, as modems are told apart.
+    /// The beginnings of their answers to `AT+CGMM`, by which modems are identified.
     beginnings: Vec<String>,
     /// How many sessions they hold.
     pub sessions: usize,
     /// The longest filter, in bytes.
     pub topic: usize,
-    /// Whether their profile speaks TLS.
+    /// True if their profile speaks TLS.
     pub speaks_tls: bool,
-    /// Whether they can sign in at Alibaba Cloud by themselves.
+    /// True if they can sign in at Alibaba Cloud by themselves.
     pub signs_aliyun: bool,
 }
 
 impl Ability {
-    /// What the modems of each entry can do.
+    /// The abilities of the modems of each entry.
     pub fn all(catalog: &Catalog) -> Vec<Self> {
         catalog.models().map(|model| Self::of(model, catalog)).collect()
     }
@@ -38,7 +38,7 @@ impl Ability {
         }
     }
 
-    /// Whether a modem of this entry may be meant by `match: { model: … }`. Only modems of an entry are used.
+    /// Reports whether `match: { model: … }` may mean a modem of this entry. Only modems of an entry are used.
     pub fn may_be(&self, wanted: &str) -> bool {
         let wanted = normalised(wanted);
         let fits = |start: &String| {

@@ -1,7 +1,7 @@
 //! Alibaba Cloud IoT Platform: how a device signs in, "one device, one secret".
 //!
 //! The password is HMAC(device secret as text, content) in hex; the content is the signed
-//! parameters sorted by name, each name followed by its value with nothing in between. What the
+//! parameters sorted by name, each name followed by its value with nothing in between. The
 //! server needs to compute the same travels in the client id, between two bars.
 
 use std::fmt;
@@ -20,7 +20,7 @@ pub const PORT: u16 = 1883;
 /// 2053. GlobalSign's (until 2028-01-28) belongs to [`PORT`].
 pub const TLS_PORT: u16 = 8883;
 
-/// The longest client id that the platform takes, in characters, without what is between the bars.
+/// The longest client id of the platform, in characters, without the part between the bars.
 pub const MAX_CLIENT_ID: usize = 64;
 
 /// A value that cannot be part of a sign-in.
@@ -29,7 +29,7 @@ pub const MAX_CLIENT_ID: usize = 64;
 pub struct FieldError {
     /// Which value, by its key in the configuration.
     pub field: &'static str,
-    /// What is wrong with it, as the end of a sentence.
+    /// The fault, as the end of a sentence.
     pub fault: &'static str,
 }
 
@@ -73,7 +73,7 @@ impl FromStr for Method {
     }
 }
 
-/// Whether the connection is encrypted.
+/// The security of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SecureMode {
     /// 2: TLS.
@@ -101,7 +101,7 @@ impl SecureMode {
     }
 }
 
-/// Where the platform listens for a device.
+/// The platform's address for a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// The public instance of a region, such as `cn-shanghai`: the host begins with the product key.
@@ -119,22 +119,22 @@ pub struct Device {
     device_name: String,
 }
 
-/// What may be chosen for a sign-in.
+/// The options of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The client id before the bars; the device name where it is absent.
+    /// The client id before the bars; the device name if there is none.
     pub client_id: Option<String>,
     /// How the password is made.
     pub method: Method,
-    /// What the client id says about encryption.
+    /// The security of the connection, which the client id contains.
     pub secure_mode: SecureMode,
-    /// Milliseconds since 1970; signed only where present. The platform does not check its age.
+    /// Milliseconds since 1970; signed only if present. The platform does not check the age.
     pub timestamp: Option<u64>,
-    /// Where to connect.
+    /// The address.
     pub endpoint: Endpoint,
 }
 
-/// What an MQTT CONNECT needs. `Debug` leaves the password out, and dropping wipes it.
+/// The credentials of an MQTT CONNECT. `Debug` leaves the password out, and dropping wipes it.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     /// The host name, without a scheme.
@@ -153,7 +153,7 @@ impl Device {
     /// A device by its product key and name.
     ///
     /// # Errors
-    /// [`FieldError`] where a character could not be signed or sent unambiguously.
+    /// [`FieldError`] if a character could not be signed or sent unambiguously.
     pub fn new(product_key: &str, device_name: &str) -> Result<Self, FieldError> {
         let key_ok = |c: char| c.is_ascii_alphanumeric();
         let name_ok = |c: char| c.is_ascii_alphanumeric() || "-_@.:".contains(c);
@@ -183,7 +183,7 @@ impl Device {
         format!("{}&{}", self.device_name, self.product_key)
     }
 
-    /// Where this device connects to.
+    /// Returns host and port for this device.
     pub fn address(&self, options: &Options) -> (String, u16) {
         let port = options.secure_mode.port();
         match &options.endpoint {
@@ -195,7 +195,7 @@ impl Device {
         }
     }
 
-    /// The product key that a public instance's host name begins with, where it is another one's.
+    /// Returns the product key in the host name of a public instance, if it belongs to another product.
     pub fn foreign_host(&self, host: &str) -> Option<String> {
         let (owner, rest) = host.split_once('.')?;
         let public = rest.to_ascii_lowercase().starts_with("iot-as-mqtt.");
@@ -216,7 +216,7 @@ impl Device {
     /// Signs in with `secret`, the device secret.
     ///
     /// # Errors
-    /// [`FieldError`] where an option could not be signed or sent unambiguously.
+    /// [`FieldError`] if an option could not be signed or sent unambiguously.
     pub fn sign(
         &self,
         secret: &SecretString,
@@ -258,7 +258,7 @@ impl Options {
         }
     }
 
-    /// Checks what goes into the client id and the host name.
+    /// Checks the texts for the client id and the host name.
     ///
     /// # Errors
     /// The first value that would not survive on its way.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::choices::{APN_PROTOCOLS, OWNERS, PDP_TYPES, ROAMING};
 use super::context::{Context, Secrets};
@@ -34,22 +34,14 @@ mod session;
 mod telemetry;
 mod tls;
 
-/// The longest time the agent may take to end; systemd's default is 90 s until SIGKILL.
-const MAX_GRACE: Duration = Duration::from_secs(600);
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
-const DEFAULT_POLL: Duration = Duration::from_secs(10);
-const MAX_POLL: Duration = Duration::from_secs(3600);
 /// 24.008 §10.5.6.1: an APN has at most 100 octets.
 const MAX_APN: usize = 100;
 /// AT+CGAUTH of SIMCom's manuals: user and password of at most 127 bytes.
 const MAX_APN_AUTH: usize = 127;
 
-/// 27.007 leaves the range to the modem; Quectel's end at 15 or 16, SIMCom's far above.
-const MAX_CID: u8 = 15;
-
 pub(super) use gateways::named;
 
-/// Builds the fleet; `None` only where `report` has an error.
+/// Builds the fleet; `None` only if `report` has an error.
 pub(super) fn fleet(
     root: &Node,
     source: &Source,
@@ -59,30 +51,24 @@ pub(super) fn fleet(
     let (mut build, top) = begin(root, source, context, report);
     let gateway = build.gateway(&top);
     build.select(&top, gateway.as_ref());
-    let shutdown_grace = build
-        .optional(&top, "shutdown_grace", |text| {
-            words::duration(text, Duration::from_secs(1), MAX_GRACE)
-        })
-        .unwrap_or(DEFAULT_GRACE);
+    let shutdown_grace = build.time(&top, "shutdown_grace");
     let http = build.http(&top.at("http"));
     let queue = build.queue(&top.at("queue"));
     let inbox = top.has("inbox").then(|| build.inbox(&top.at("inbox")));
     let mqtt = build.mqtt_listener(&top.at("hand_in"));
     let brokers = build.brokers(&top);
-    let place = top.at("recovery");
-    let privileged = build.socket(&place, "socket");
-    let privileged = privileged.unwrap_or_else(|| recovery::SOCKET.into());
+    let privileged = build.socket(&top.at("recovery"), "socket");
     let modems = build.modems(&top, gateway.as_ref(), &brokers);
     let routes = build.routes(&modems, &top);
     build.resolve_secrets();
     Some(Fleet {
         gateway: gateway?,
-        shutdown_grace,
+        shutdown_grace: shutdown_grace?,
         http: http?,
-        queue,
-        inbox,
+        queue: queue?,
+        inbox: inbox.map_or(Some(None), |inbox| inbox.map(Some))?,
         mqtt,
-        privileged,
+        privileged: privileged?,
         modems,
         routes,
     })
@@ -119,7 +105,7 @@ fn begin<'a>(
         elsewhere: BTreeSet::new(),
         idle: BTreeSet::new(),
     };
-    (build, Place { node: Some(root), name: 0..0, path: String::new() })
+    (build, Place::top(root))
 }
 
 impl Build<'_> {
@@ -152,19 +138,20 @@ impl Build<'_> {
         self.judge_certificates(SystemTime::now());
     }
 
-    /// The name of this gateway: what was told on the command line, what the file says, the host name.
+    /// The name of this gateway: from the command line, else from the file, else the host name.
     fn gateway(&mut self, top: &Place<'_>) -> Option<Name> {
         if top.has("gateway") && top.has("gateways") {
-            let message = "`gateway` names one gateway, and `gateways` are many".to_owned();
-            let help = "leave `gateway` out: each takes its host name, or what `--gateway` says";
+            let message = "`gateway` names one gateway, and `gateways` names many".to_owned();
+            let help = "leave `gateway` out: each gateway takes its host name, or the name after `--gateway`";
             self.error_at_name(&top.at("gateway"), message, Some(help));
         }
-        if let Some(told) = &self.context.gateway {
-            let name = Name::new(told);
+        if let Some(given) = &self.context.gateway {
+            let name = Name::new(given);
             if name.is_none() {
-                let told = words::shorten(told);
-                let message = format!("`{told}`, which was told, is no name of a gateway");
-                let help = "`--gateway` takes 1 to 32 letters, digits, `_` or `-`";
+                let given = words::shorten(given);
+                let message = format!("`{given}` is not a name of a gateway");
+                let help =
+                    "`--gateway` and MODEMFLEET_GATEWAY take 1 to 32 letters, digits, `_` or `-`";
                 self.error_at_name(top, message, Some(help));
             }
             return name;
@@ -177,7 +164,7 @@ impl Build<'_> {
         let name = Name::new(host.split('.').next().unwrap_or_default());
         if name.is_none() && !top.at("gateway").exists() {
             let host = words::shorten(host);
-            let message = format!("`gateway` is missing, and the host name `{host}` cannot serve");
+            let message = format!("`gateway` is missing, and the host name `{host}` is not a name");
             let help = "add `gateway: NAME` with 1 to 32 letters, digits, `_` or `-`";
             self.error_at_name(top, message, Some(help));
         }
@@ -195,9 +182,13 @@ impl Build<'_> {
         if all.is_empty() && !self.elsewhere.is_empty() {
             let gateway = gateway.map_or("", Name::as_str);
             let message = format!("no modem of this file is for the gateway `{gateway}`");
-            self.error_at_name(&place, message, Some("add it to the `gateways` of one"));
+            self.error_at_name(
+                &place,
+                message,
+                Some("add the gateway to the `gateways` of a modem"),
+            );
         } else if all.is_empty() {
-            let message = "there are no modems".to_owned();
+            let message = "the file has no modems".to_owned();
             let help = "add `modems:` with at least one, such as `north: { match: { port: /dev/ttyUSB2 } }`";
             self.error_at_name(&place, message, Some(help));
         }
@@ -214,7 +205,7 @@ impl Build<'_> {
         modems
     }
 
-    /// Two modems with the same `match`: one of them would never be used.
+    /// Two modems with the same `match`: one of the two modems would never be used.
     fn distinct(&mut self, modems: &[Modem], place: &Place<'_>) {
         let mut seen: HashMap<&Match, &Name> = HashMap::new();
         for modem in modems {
@@ -232,7 +223,11 @@ impl Build<'_> {
             if let Some(same) = seen.insert(&modem.matching, name) {
                 let message = format!("`{name}` matches the same modem as `{same}`");
                 let place = place.at(name.as_str()).at("match");
-                self.error_at_name(&place, message, Some("one of them would never be used"));
+                self.error_at_name(
+                    &place,
+                    message,
+                    Some("one of the two modems would never be used"),
+                );
             }
         }
     }
@@ -248,18 +243,14 @@ impl Build<'_> {
         let matching = self.matching(place);
         let apn = place.has("apn").then(|| self.apn(&place.at("apn")));
         let pin = self.secret(place, "pin", Rule::Pin);
-        let word = |text: &str| words::one_of(text, &ROAMING);
-        let roaming = self.optional(place, "roaming", word).unwrap_or_default();
+        let roaming = self.word(place, "roaming", &ROAMING);
         let radio = self.radio(place);
-        let poll = self
-            .optional(place, "poll", |text| words::duration(text, Duration::from_secs(1), MAX_POLL))
-            .unwrap_or(DEFAULT_POLL);
-        let owner = |text: &str| words::one_of(text, &OWNERS);
-        let sms = self.optional(place, "sms", owner).unwrap_or_default();
+        let poll = self.time(place, "poll");
+        let sms = self.word(place, "sms", &OWNERS);
         let line = self.line(place);
         let budget = place.has("budget").then(|| self.budget(&place.at("budget")));
         let recovery = self.recovery(&place.at("recovery"));
-        // With a stand-in where the name is bad, so that its sessions' faults are told as well.
+        // A stand-in replaces a bad name, so that faults of the sessions are reported too.
         let stand_in = name.clone().or_else(|| Name::new("modem"))?;
         let mut sessions = Vec::new();
         for (key, place) in self.sessions_here(place) {
@@ -279,13 +270,13 @@ impl Build<'_> {
             matching,
             apn,
             pin,
-            roaming,
-            radio,
-            poll,
-            sms,
-            line,
+            roaming: roaming?,
+            radio: radio?,
+            poll: poll?,
+            sms: sms?,
+            line: line?,
             budget,
-            recovery,
+            recovery: recovery?,
             telemetry,
             sessions,
         })
@@ -300,7 +291,7 @@ impl Build<'_> {
         let usb_path = self.optional(&place, "usb_path", words::usb_path);
         if !MATCH.names().into_iter().any(|key| place.has(key)) {
             let message = format!("`{}` needs a key in its `match`", modem.key());
-            let help = "say which device it is by any of imei, iccid, usb_path, port and model, such \
+            let help = "name the device by any of imei, iccid, usb_path, port and model, such \
                         as `match: { imei: \"861234567000000\" }`; all that are given must hold";
             self.error_at_name(&place, message, Some(help));
             return None;
@@ -341,37 +332,25 @@ impl Build<'_> {
         let user = self.optional(place, "user", |text| words::quoted(text, MAX_APN_AUTH));
         let rule = Rule::Quoted(MAX_APN_AUTH);
         let password = self.secret(place, "password", rule);
-        if place.has("password") && !place.has("user") {
-            self.error_at_name(&place.at("password"), "`password` needs `user`".to_owned(), None);
-        }
         let kind = self.optional(place, "type", |text| words::one_of(text, &PDP_TYPES));
         let auth = self.optional(place, "auth", |text| words::one_of(text, &APN_PROTOCOLS));
         match (auth, place.text("user")) {
             (Some(ApnProtocol::None), Some(_)) => {
                 let help = "leave out `auth`, or `user` and `password`".to_owned();
-                self.error(
-                    &place.at("auth"),
-                    "`auth: none` says that there is no `user`",
-                    Some(help),
-                );
+                self.error(&place.at("auth"), "`auth: none` contradicts `user`", Some(help));
             }
             (Some(ApnProtocol::Pap | ApnProtocol::Chap), None) => {
                 self.error_at_name(&place.at("auth"), "`auth` needs `user`".to_owned(), None);
             }
             _ => {}
         }
-        let cid = self.optional(place, "cid", |text| {
-            let cid = text.parse().ok().filter(|cid| (1..=MAX_CID).contains(cid));
-            cid.ok_or_else(|| Fault::new(format!("must be a number of 1 to {MAX_CID}")))
-        });
-        let cid = cid.unwrap_or(modem::attach::CONTEXT);
-        Some(Apn { name: name?, user, password, kind, auth, cid })
+        let cid = self.number(place, "cid");
+        Some(Apn { name: name?, user, password, kind, auth, cid: cid? })
     }
 
-    fn radio(&mut self, place: &Place<'_>) -> Owner {
-        let word = |text: &str| words::one_of(text, &OWNERS);
-        let radio = self.optional(place, "radio", word).unwrap_or_default();
-        if radio == Owner::Leave && place.has("apn") {
+    fn radio(&mut self, place: &Place<'_>) -> Option<Owner> {
+        let radio = self.word(place, "radio", &OWNERS);
+        if radio == Some(Owner::Leave) && place.has("apn") {
             let message = "`apn` has no effect beside `radio: leave`: another program writes it";
             let help = "set the access point in that program, or leave out `radio`".to_owned();
             self.warn(&place.at("apn"), message, Some(help));

@@ -1,4 +1,4 @@
-//! The keys that take one of a few words: the words, and what each stands for.
+//! Keys with one of a few words as their value: the words and their meanings.
 
 use std::time::Duration;
 
@@ -6,12 +6,10 @@ use modem::serial::FlowControl;
 
 use super::fleet::{ApnProtocol, Fsync, Owner, PdpType, Qos, Roaming, WhenFull};
 
-/// A list of words and what each stands for.
+/// The words of a list.
 pub(super) fn words<T>(table: &[(&'static str, T)]) -> Vec<&'static str> {
     table.iter().map(|(word, _)| *word).collect()
 }
-
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) const ROAMING: [(&str, Roaming); 2] =
     [("deny", Roaming::Deny), ("allow", Roaming::Allow)];
@@ -35,11 +33,9 @@ pub(super) const WHEN_FULL: [(&str, WhenFull); 3] = [
     ("drop_newest", WhenFull::DropNewest),
 ];
 
-pub(super) const FSYNC: [(&str, Fsync); 3] = [
-    ("always", Fsync::Always),
-    ("interval", Fsync::Interval(DEFAULT_INTERVAL)),
-    ("off", Fsync::Off),
-];
+/// The interval is a key of its own.
+pub(super) const FSYNC: [(&str, Fsync); 3] =
+    [("always", Fsync::Always), ("interval", Fsync::Interval(Duration::ZERO)), ("off", Fsync::Off)];
 
 /// A cloud.
 #[derive(Clone, Copy, PartialEq, Eq)]

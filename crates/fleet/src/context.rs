@@ -10,7 +10,7 @@ use super::ability::Ability;
 /// The environment variable that names the gateway, as `--gateway` does.
 pub const GATEWAY: &str = "MODEMFLEET_GATEWAY";
 
-/// Whether the secrets that a file refers to are read as a part of its check.
+/// The treatment of the secrets that a file refers to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Secrets {
     /// They are: a missing one refuses the file.
@@ -20,20 +20,20 @@ pub enum Secrets {
     Skip,
 }
 
-/// What a file means beyond its text.
+/// The facts that a file's meaning depends on, besides its text.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     /// The folder that relative paths in the file begin at.
     pub folder: PathBuf,
     /// The machine's name, for `gateway`.
     pub host_name: Option<String>,
-    /// The gateway's name where it was told, whatever the file and the machine say.
+    /// The gateway's name from the command line, which has priority over file and host name.
     pub gateway: Option<String>,
-    /// Whether secrets are read.
+    /// The treatment of secrets.
     pub secrets: Secrets,
-    /// What the modems of each known model can do. None: what a file asks of them is not judged.
+    /// The abilities of each known model. Without any, the demands of a file are not checked.
     pub abilities: Vec<Ability>,
-    /// Ends the judging early once it is cancelled: nobody waits for it any more.
+    /// Ends the check early once it is cancelled, because its caller has left.
     pub stop: CancellationToken,
 }
 
@@ -57,7 +57,7 @@ impl Context {
         }
     }
 
-    /// The same, where these models are known.
+    /// Returns the context with these models.
     #[must_use]
     pub fn with_models(self, catalog: &Catalog) -> Self {
         Self { abilities: Ability::all(catalog), ..self }

@@ -1,4 +1,4 @@
-//! The validated fleet: what the rest of the agent works with. Nothing in it needs a second look.
+//! The checked fleet, for the rest of the agent. Its values need no further checks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +23,7 @@ use super::topic::topic_matches;
 use crate::aliyun;
 use crate::secret::{Ref, SecretError};
 
-/// Which session: `modem/session`, unique within a fleet.
+/// The id of a session: `modem/session`, unique within a fleet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId {
     /// The modem it runs on.
@@ -38,22 +38,22 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// The whole file, checked. Two that are equal ask for the same; see [`Ref`] on rotated secrets.
+/// The whole file, checked. Equal fleets have the same settings; see [`Ref`] on rotated secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fleet {
     /// The gateway's name: `gateway`, or the first label of the host name.
     pub gateway: Name,
-    /// How long an orderly end may take.
+    /// The longest time for an orderly end.
     pub shutdown_grace: Duration,
     /// The HTTP listener.
     pub http: Http,
     /// The store.
     pub queue: Queue,
-    /// The store of what comes down, if there is one.
+    /// The store of received messages, if there is one.
     pub inbox: Option<Inbox>,
-    /// The MQTT listener for local applications, where there is one.
+    /// The MQTT listener for local applications, if there is one.
     pub mqtt: Option<MqttListener>,
-    /// Who resets USB devices and runs power scripts for the agent, behind a unix socket.
+    /// The unix socket of the service that resets USB devices and runs power scripts.
     pub privileged: PathBuf,
     /// The modems in file order.
     pub modems: Vec<Modem>,
@@ -82,17 +82,17 @@ impl Fleet {
 /// `http`: metrics, health, status page, API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
-    /// The TCP address; beyond loopback only where `token` is given.
+    /// The TCP address; beyond loopback only with a `token`.
     pub listen: SocketAddr,
-    /// Names by which it is asked over TCP, in lower case, beside addresses and `localhost`.
+    /// Host names in requests over TCP, in lower case, besides addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// What a caller of the API must show.
+    /// The token of the API's callers.
     pub token: Option<Ref>,
-    /// Token of callers who may only publish; not without `token`.
+    /// The token of callers that may only publish; not without `token`.
     pub publish_token: Option<Ref>,
     /// A unix socket for the API, at most 107 bytes long.
     pub socket: Option<PathBuf>,
-    /// A unix socket for callers who may publish only.
+    /// A unix socket for callers that may only publish.
     pub publish_socket: Option<PathBuf>,
 }
 
@@ -106,9 +106,9 @@ impl Http {
 /// `hand_in.mqtt`: the MQTT listener for local applications.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttListener {
-    /// The TCP address; beyond loopback only where there are users.
+    /// The TCP address; beyond loopback only with users.
     pub listen: SocketAddr,
-    /// Who may connect, by name; everyone where it is empty.
+    /// The users that may connect, by name; everyone if it is empty.
     pub users: Vec<(String, Ref)>,
 }
 
@@ -121,16 +121,16 @@ pub struct Queue {
     pub max_bytes: u64,
     /// The most messages; `None`: as many as fit into `max_bytes`.
     pub max_messages: Option<u64>,
-    /// How old a message may become.
+    /// The age at which a message is dropped.
     pub max_age: Option<Duration>,
-    /// What happens to a message that no longer fits.
+    /// The treatment of a message that no longer fits.
     pub when_full: WhenFull,
-    /// When what is written reaches the disk.
+    /// The time at which written messages reach the disk.
     pub fsync: Fsync,
 }
 
 impl Queue {
-    /// How the queue is to be opened.
+    /// The queue's settings, for opening it.
     pub fn config(&self) -> queue::Config {
         queue::Config {
             max_bytes: self.max_bytes,
@@ -143,21 +143,21 @@ impl Queue {
     }
 }
 
-/// `inbox`: the store of what comes down.
+/// `inbox`: the store of received messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inbox {
     /// Its folder.
     pub path: PathBuf,
     /// The most bytes of messages, at least 1 MiB.
     pub max_bytes: u64,
-    /// Age at which a message goes, and time for which a reader is remembered that is not seen.
+    /// The age at which a message is dropped, and the time for which an absent reader is remembered.
     pub max_age: Duration,
-    /// Time for which a client's session is kept at most while it is away.
+    /// The longest time for which an absent client's session is kept.
     pub session_expiry: Duration,
 }
 
 impl Inbox {
-    /// The inbox's settings, as it is opened.
+    /// The inbox's settings, for opening it.
     pub fn config(&self) -> inbox::Config {
         inbox::Config {
             max_bytes: self.max_bytes,
@@ -173,27 +173,27 @@ impl Inbox {
 pub struct Modem {
     /// Its name in the fleet.
     pub name: Name,
-    /// Which device it is.
+    /// The device.
     pub matching: Match,
-    /// The access point; the modem's own setting where it is absent.
+    /// The access point; the modem's own setting if it is absent.
     pub apn: Option<Apn>,
     /// The SIM's PIN, 4 to 8 digits.
     pub pin: Option<Ref>,
-    /// Whether it may register in a foreign network.
+    /// The rule for foreign networks.
     pub roaming: Roaming,
-    /// Whose its radio and its access point are.
+    /// The owner of radio and access point.
     pub radio: Owner,
     /// The time between two readings of signal and registration.
     pub poll: Duration,
-    /// Who has its text messages.
+    /// The owner of text messages.
     pub sms: Owner,
-    /// How its tty is set, where that is a UART.
+    /// The settings of its tty, if that is a UART.
     pub line: Line,
-    /// What its SIM may cost.
+    /// The bytes that its SIM may carry.
     pub budget: Option<Budget>,
-    /// What may be done to bring it back.
+    /// The steps against a modem that stops answering.
     pub recovery: Recovery,
-    /// What it tells of itself by one of its sessions.
+    /// Its state as messages, by one of its sessions.
     pub telemetry: Option<Telemetry>,
     /// Its MQTT sessions in file order.
     pub sessions: Vec<Session>,
@@ -202,43 +202,43 @@ pub struct Modem {
 /// `budget`: the bytes that the SIM of a modem may carry from one reset to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// So many, at least 1 kB.
+    /// The bytes from one reset to the next, at least 1 kB.
     pub bytes: u64,
-    /// The day of the month on which they begin anew, 1 to 31; the last where the month has no such day.
+    /// The day of the month on which the count restarts, 1 to 31; the last day of a shorter month.
     pub reset_day: u8,
-    /// Where that day begins at midnight.
+    /// The time zone of that day.
     pub time_zone: TimeZone,
-    /// From so many percent on it shows.
+    /// The percent from which log, status and metrics show a warning.
     pub warn: u8,
-    /// From so many percent on messages of a low priority wait.
+    /// The percent from which messages of a low priority wait.
     pub shed: Option<Shed>,
-    /// From so many percent on all messages wait; `None`: never.
+    /// The percent from which all messages wait; `None`: never.
     pub stop: Option<u8>,
-    /// Messages of at least this priority pass where the others are stopped; `None`: none.
+    /// Messages of at least this priority pass after `stop`; `None`: none.
     pub urgent: Option<u8>,
 }
 
-/// `telemetry`: a modem tells its own state.
+/// `telemetry`: the state of a modem as messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Telemetry {
     /// The session of this modem that carries it.
     pub session: Name,
-    /// Where its state is published, without variables.
+    /// The topic of the state, without variables.
     pub topic: String,
-    /// The time from one to the next, 1 s to 1 d.
+    /// The time between two messages, 1 s to 1 d.
     pub every: Duration,
-    /// Quality of service of all that it says.
+    /// The quality of service of all its messages.
     pub qos: Qos,
-    /// Whether the broker keeps the state.
+    /// True if the broker keeps the state.
     pub retain: bool,
-    /// Where `online` stands, and `offline` by the will of the session.
+    /// The topic of `online`, and of `offline` by the will of the session.
     pub status: Option<String>,
 }
 
 /// When messages of a low priority begin to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shed {
-    /// From so many percent on.
+    /// The percent of the budget.
     pub at: u8,
     /// Those below this priority.
     pub below_priority: u8,
@@ -249,7 +249,7 @@ pub struct Shed {
 pub struct Match {
     /// The tty, an absolute path. With `usb_path` it must be a port of that device.
     pub port: Option<PathBuf>,
-    /// Where the device is plugged in: bus and ports, such as `1-1.2`.
+    /// The device's USB port: bus and ports, such as `1-1.2`.
     pub usb_path: Option<String>,
     /// The device's IMEI, 15 digits.
     pub imei: Option<String>,
@@ -264,19 +264,19 @@ pub struct Match {
 pub struct Apn {
     /// Its name, at most 100 bytes.
     pub name: String,
-    /// The user, where the network asks for one.
+    /// The user, if the network asks for one.
     pub user: Option<String>,
     /// The password of that user.
     pub password: Option<Ref>,
     /// The kind of addresses; none keeps that of a context of this name.
     pub kind: Option<PdpType>,
-    /// How user and password are told; none: CHAP where there is a user, and nothing is said where there is none.
+    /// The protocol for user and password; none: CHAP with a user, and no protocol without one.
     pub auth: Option<ApnProtocol>,
     /// The number of its context, 1 to 15.
     pub cid: u8,
 }
 
-/// Whether a modem may roam.
+/// The rule for foreign networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Roaming {
     /// Registration abroad (stat 5) is not used.
@@ -286,42 +286,42 @@ pub enum Roaming {
     Allow,
 }
 
-/// Who may change something of the modem.
+/// The owner of a part of the modem.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Owner {
-    /// The agent, where it has to.
+    /// The agent, if needed.
     #[default]
     Ours,
-    /// Another program: the agent leaves it as it is.
+    /// Another program: the agent leaves the part as it is.
     Leave,
 }
 
 /// One MQTT session inside a modem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Which one.
+    /// The session's id.
     pub id: SessionId,
     /// The broker's name in the file.
     pub broker: Name,
-    /// How it signs in.
+    /// The login.
     pub access: Access,
-    /// How it is secured; none: plain TCP.
+    /// TLS; none: plain TCP.
     pub tls: Option<Tls>,
     /// Whole seconds, 1 to 64,800; 30 to 1,200 for Alibaba Cloud.
     pub keep_alive: Duration,
-    /// Whether the broker forgets the session at its end.
+    /// True if the broker forgets the session at its end.
     pub clean_session: bool,
     /// The longest wait before a reconnect, 1 s to 1 h; the first is about 1 s.
     pub reconnect_max: Duration,
-    /// What the broker says when the session is lost.
+    /// The message that the broker publishes when the session is lost.
     pub will: Option<Will>,
-    /// What is subscribed, no filter twice.
+    /// The subscriptions, no filter twice.
     pub subscribe: Vec<Subscription>,
     /// Variables for the topics of routes; for Alibaba Cloud `product_key` and `device_name` as well.
     pub vars: BTreeMap<String, String>,
 }
 
-/// How a session signs in.
+/// The login of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// A plain MQTT broker.
@@ -341,16 +341,16 @@ pub enum Access {
     Aliyun {
         /// The device.
         device: aliyun::Device,
-        /// How it signs.
+        /// The options of the signature.
         options: aliyun::Options,
         /// Its secret.
         secret: Ref,
-        /// Whether the modem computes them, and not the agent.
+        /// True if the modem computes them, and not the agent.
         modem_signs: bool,
     },
 }
 
-/// What a CONNECT needs. All may be quoted into an AT command. `Debug` hides the password.
+/// The values of a CONNECT. All may be quoted into an AT command. `Debug` hides the password.
 #[derive(Clone, Debug)]
 pub struct Login {
     /// Host name or IPv4 address.
@@ -363,13 +363,13 @@ pub struct Login {
     pub username: Option<String>,
     /// Password, at most 256 bytes.
     pub password: Option<SecretString>,
-    /// What the modem makes user name and password of, where it does.
+    /// The values from which the modem makes user name and password, if the modem signs.
     pub triple: Option<Triple>,
-    /// How the connection is secured.
+    /// The TLS of the connection.
     pub tls: Option<modem::tls::Tls>,
 }
 
-/// Why a session cannot sign in.
+/// The reason why a session cannot sign in.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// Its secret cannot be read.
@@ -381,7 +381,7 @@ pub enum LoginError {
 }
 
 impl Modem {
-    /// What it reads besides the file; not what its sessions do.
+    /// The secrets that it reads, without those of its sessions.
     pub fn secrets(&self) -> Vec<&Ref> {
         let password = self.apn.as_ref().and_then(|apn| apn.password.as_ref());
         self.pin.iter().chain(password).collect()
@@ -389,7 +389,7 @@ impl Modem {
 }
 
 impl Session {
-    /// What it reads besides the file.
+    /// The secrets that it reads.
     pub fn secrets(&self) -> Vec<&Ref> {
         let signs_in = match &self.access {
             Access::Plain { password, .. } => password.as_ref(),
@@ -415,11 +415,11 @@ impl Session {
         }
     }
 
-    /// Reads secret and certificates and makes of them what a CONNECT needs. It reads files: call it where
+    /// Reads secret and certificates, and returns the values of a CONNECT. Reads files: call it only if
     /// blocking is allowed, before each connect, so that a rotated secret is taken up.
     ///
     /// # Errors
-    /// [`LoginError::Secret`] where the secret is not there or not usable any more.
+    /// [`LoginError::Secret`] if the secret is missing or no longer usable.
     pub fn login(&self) -> Result<Login, LoginError> {
         let tls = self.tls.as_ref().map(Tls::read).transpose()?;
         match &self.access {
@@ -469,7 +469,7 @@ pub struct Will {
     pub payload: String,
     /// Quality of service.
     pub qos: Qos,
-    /// Whether the broker keeps it.
+    /// True if the broker keeps the message.
     pub retain: bool,
 }
 
@@ -495,20 +495,20 @@ pub struct Route {
     pub publish_as: Option<Template>,
     /// A path that went down and came back is preferred again only after it held for so long.
     pub hold_down: Duration,
-    /// Whether a preferred path that came back is used again while the other works.
+    /// True if a preferred path that came back is used again while the other works.
     pub fail_back: bool,
     /// After this long without a result a message goes to the next path.
     pub stall: Duration,
-    /// What people call it.
+    /// A name for people.
     pub name: Option<Name>,
-    /// How its messages are put together; each is published by itself where it is absent.
+    /// The batches of its messages; without it each message is a publish of its own.
     pub batch: Option<Batch>,
 }
 
 /// `batch`: several messages of one topic as one publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// What a batch looks like.
+    /// The form of a batch.
     pub format: BatchFormat,
     /// The most messages, 2 to 256.
     pub max_messages: usize,
@@ -516,11 +516,11 @@ pub struct Batch {
     pub max_bytes: usize,
     /// How long a message waits for others, 10 ms to 4 min.
     pub max_delay: Duration,
-    /// Whether each message carries its id.
+    /// True if each message carries its id.
     pub ids: bool,
 }
 
-/// What a batch looks like.
+/// The form of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchFormat {
     /// A JSON array of payloads, each of which is JSON.
@@ -535,10 +535,10 @@ impl BatchFormat {
         [("json_array", Self::JsonArray), ("lines", Self::Lines)];
 }
 
-/// How the sessions of a route share the work.
+/// The use of a route's sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// The first that can; the next where it cannot.
+    /// The first session that can; the next if it cannot.
     #[default]
     Failover,
     /// By topic, each session its share; one that goes is replaced by the next in the list.

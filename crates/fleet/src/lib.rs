@@ -1,9 +1,9 @@
-//! `fleet.yaml`: reading, checking, and saying what is wrong with it and where.
+//! `fleet.yaml`: reading and checking, with each fault at its place.
 //!
 //! One path for `run`, `reload` and `check`: read (at most [`MAX_BYTES`]) → the tree with places
 //! (`tree`) → every unknown or misplaced key at once (`shape`, by the tables of `keys`) → every value at once
 //! (`check`) → the secrets. A file with one error is refused as
-//! a whole; what this version does not carry is refused at its place, never taken and ignored.
+//! a whole. A key that this version does not know is refused at its place, never ignored.
 
 mod ability;
 pub mod accounts;
@@ -49,10 +49,12 @@ pub use fleet::{
     LoginError, Match, Modem, MqttListener, Name, Owner, PdpType, Policy, Qos, Queue, Recovery,
     Roaming, Route, Session, SessionId, Shed, Subscription, Telemetry, WhenFull, Will,
 };
+pub use key::Effect;
 pub use problem::{MAX_PROBLEMS, Problem, Severity};
 pub use problems::Problems;
 pub use redact::{Redacted, redacted};
 pub use schema::schema;
+pub use shape::{Declared, effect, keys};
 pub use template::Template;
 pub use tls::{Identity, Tls};
 pub use topic::{check_filter, check_name, check_received, filters_overlap, topic_matches};
@@ -70,18 +72,18 @@ pub const MAX_BYTES: u64 = 1024 * 1024;
 /// A file that may be used.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What it asks for.
+    /// The checked file.
     pub fleet: Fleet,
-    /// What the operator should know; none of it is an error.
+    /// Warnings for the operator; none of them is an error.
     pub warnings: Problems,
 }
 
-/// The gateways that the file at `path` names: what a check of it for all of them goes through. For a pattern there is
-/// one name that fits it. Empty where the file lists none or cannot be read.
+/// The gateways that the file at `path` names, for a check for each of them. For a pattern there is
+/// one name that fits the pattern. Empty if the file lists none or cannot be read.
 pub fn gateways(path: &Path) -> Vec<String> {
     let Ok(bytes) = read(path) else { return Vec::new() };
     let Ok(source) = text("", bytes) else { return Vec::new() };
-    // What is hostile is refused by the tree, which the check of each goes through.
+    // The tree refuses hostile files, and the check of each gateway reads the tree again.
     let mut report = Report::default();
     tree::read(&source, &mut report).map_or_else(Vec::new, |root| check::named(&root))
 }
@@ -120,16 +122,16 @@ pub fn load_in(path: &Path, context: &Context) -> Result<Loaded, Problems> {
 /// The bytes of a file, at most one more than a fleet file may have.
 ///
 /// # Errors
-/// The system's words.
+/// The error of the system.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // One byte beyond the limit tells "too large" from "just fits".
+    // One byte beyond the limit distinguishes "too large" from "just fits".
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Where the agent of a fleet file with errors listens, as far as its `http` is good: a slip elsewhere in the
-/// file must not keep people from the agent that runs.
+/// The listener of a fleet file with errors, if its `http` is good: a slip elsewhere in the
+/// file must not hide the agent that runs.
 pub fn http_of_faulty(path: &Path) -> Option<Http> {
     let source = text("", read(path).ok()?).ok()?;
     let root = tree::read(&source, &mut Report::default())?;
@@ -149,7 +151,7 @@ pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Pr
         return Err(Problems::of(report, &source, || Shown::Keys));
     };
     if root.kind == Kind::Null {
-        let help = "it needs at least `modems:` with one modem".to_owned();
+        let help = "write at least `modems:` with one modem".to_owned();
         return Err(refuse(&source, 0, "the file is empty", Some(help)));
     }
     let is_whole = shape::check(&FLEET, &root, &source, &mut report);
@@ -163,10 +165,10 @@ pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Pr
     }
 }
 
-/// The text of the file, where it is text.
+/// The text of the file.
 fn text(name: &str, bytes: Vec<u8>) -> Result<Source, Problems> {
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-        let message = "the file is larger than 1 MiB; that is no fleet.yaml";
+        let message = "the file is larger than 1 MiB, and a fleet file is smaller";
         return Err(refuse(&Source::new(name, String::new()), 0, message, None));
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
@@ -182,7 +184,7 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<Source, Problems> {
     let source = Source::new(name, text);
     if let Some((at, c)) = source.text.char_indices().find(|(_, c)| is_refused(*c)) {
         let message = format!("the file holds the character U+{:04X} here", u32::from(c));
-        let help = "in double quotes such a character may be written as an escape".to_owned();
+        let help = "write the character as an escape in double quotes".to_owned();
         return Err(refuse(&source, at, message, Some(help)));
     }
     Ok(source)
@@ -209,14 +211,14 @@ fn refuse(
     Problems::of(report, source, || Shown::Keys)
 }
 
-/// Reports whether serde_yaml, too, takes the file as YAML. It reads the files of models, and so do programs of others:
-/// what it refuses is not taken here either.
+/// Reports whether serde_yaml accepts the file too. Files of models are read by serde_yaml, as other programs do:
+/// a file that it refuses is refused here too.
 fn is_plain_yaml(source: &Source, report: &mut Report) -> bool {
     let reader = serde_yaml::Deserializer::from_str(&source.text);
     let Err(error) = IgnoredAny::deserialize(reader) else { return true };
     if !report.has_errors() {
         let at = error.location().map_or(0, |place| place.index());
-        let message = "the two readers of YAML do not agree on what is written here";
+        let message = "the two readers of YAML disagree on this text";
         report.error(source, at..at, "", message, None);
     }
     false

@@ -1,4 +1,4 @@
-//! The models of this build, and what the files of an overlay folder add to them or amend.
+//! The models of this build, and the additions and amendments of an overlay folder.
 //!
 //! A rebadged modem needs no build: `/etc/modemfleet/models.d/*.yaml` are read in the order of their names,
 //! each on top of those before it. A file with one error changes nothing.
@@ -22,7 +22,7 @@ use super::source::Source;
 use super::{read, refuse, text};
 pub use known::{Models, Origin};
 
-/// Where overlay files are looked for unless told otherwise.
+/// The default folder of overlay files.
 pub const DEFAULT_FOLDER: &str = "/etc/modemfleet/models.d";
 
 /// More files than any gateway needs; a folder of more is the wrong one.
@@ -40,7 +40,7 @@ impl Folder {
     /// The overlay files in the order in which they count.
     ///
     /// # Errors
-    /// [`ModelsError::Folder`] where a folder that was named, or is there, cannot be listed.
+    /// [`ModelsError::Folder`] if a folder that was named, or is there, cannot be listed.
     pub fn files(&self) -> Result<Vec<PathBuf>, ModelsError> {
         let dir = self.dir.as_deref().unwrap_or(Path::new(DEFAULT_FOLDER));
         if self.dir.is_none() && !dir.exists() {
@@ -69,7 +69,8 @@ fn listed(dir: &Path) -> io::Result<Vec<PathBuf>> {
             files.push(path);
         }
         if files.len() > MAX_FILES {
-            let words = format!("it holds more than {MAX_FILES} files; is it the right folder?");
+            let words =
+                format!("the folder holds more than {MAX_FILES} files; is this the right folder?");
             return Err(io::Error::other(words));
         }
     }
@@ -93,7 +94,7 @@ impl Library {
         Ok(Self { built_in: Models::built_in(plugins)?, folder })
     }
 
-    /// The models as the folder has them now. It reads files: call it where blocking is allowed.
+    /// The models as the folder has them now. Reads files: call it only if blocking is allowed.
     ///
     /// # Errors
     /// [`ModelsError`]: one wrong file refuses all, so that no model is missing in silence.
@@ -157,7 +158,7 @@ fn shown(files: &[Problems]) -> String {
 }
 
 impl Models {
-    /// Takes the files in, one after the other; what is wrong with those that were not taken is returned.
+    /// Reads the files one after the other, and returns the problems of those that were refused.
     pub fn read(&mut self, files: &[PathBuf]) -> Vec<Problems> {
         let taken = files.iter().map(|file| self.read_one(file));
         taken.filter_map(Result::err).collect()
@@ -190,12 +191,12 @@ impl Models {
     }
 }
 
-/// A pipe or a device would hold up who reads it.
+/// A pipe or a device would block its reader.
 fn regular(file: &Path) -> io::Result<()> {
     if fs::metadata(file)?.is_file() {
         return Ok(());
     }
-    Err(io::Error::other("it is no file"))
+    Err(io::Error::other("not a regular file"))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ impl Name {
     /// The most bytes of a name.
     pub const MAX_BYTES: usize = 32;
 
-    /// A name, or `None` where `text` is not one.
+    /// A name, or `None` if `text` is not a name.
     pub fn new(text: &str) -> Option<Self> {
         let fits = (1..=Self::MAX_BYTES).contains(&text.len());
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';

@@ -1,6 +1,6 @@
 //! Paths of keys, such as `modems.north.apn`, as messages have them.
 
-/// Whether a key looks like one, and not like a value that strayed.
+/// Reports whether a text looks like a key, and not like a misplaced value.
 pub(super) fn is_plain_name(key: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     (1..=64).contains(&key.len()) && key.chars().all(plain)

@@ -1,4 +1,4 @@
-//! Certificates and keys as PEM (RFC 7468): what of a file goes into a modem, and what is wrong with it.
+//! Certificates and keys as PEM (RFC 7468): the parts of a file for a modem, and the faults of a file.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,12 +35,12 @@ struct Block<'a> {
 /// The certificates of a text and nothing else of it, each line ending with LF.
 ///
 /// # Errors
-/// The end of a sentence that says what is wrong.
+/// The fault, as the end of a sentence.
 pub fn certificates(text: &str) -> Result<String, &'static str> {
     let mut pem = String::new();
     for block in blocks(text)?.iter().filter(|block| block.label == "CERTIFICATE") {
         let der = der(block).ok_or("holds a certificate whose base64 is damaged")?;
-        parse_x509_certificate(&der).map_err(|_| "holds a certificate that is no X.509")?;
+        parse_x509_certificate(&der).map_err(|_| "holds a certificate that is not X.509")?;
         pem.push_str(&block.text);
     }
     if pem.is_empty() {
@@ -56,7 +56,7 @@ pub fn certificates(text: &str) -> Result<String, &'static str> {
 /// The private key of a text and nothing else of it.
 ///
 /// # Errors
-/// The end of a sentence that says what is wrong; it holds nothing of the key.
+/// The fault, as the end of a sentence without any part of the key.
 pub fn private_key(text: &str) -> Result<SecretString, &'static str> {
     let blocks = blocks(text)?;
     let mut keys = blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY"));
@@ -88,7 +88,7 @@ pub fn validity(pem: &str) -> Vec<Validity> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(|der| of(der.ok()?)).collect()
 }
 
-/// Whether a key belongs to the first certificate of a PEM text; none where that cannot be told.
+/// Reports whether a key belongs to the first certificate of a PEM text; `None` if that is unknown.
 pub fn belongs(key: &SecretString, cert: &str) -> Option<bool> {
     let chain = CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<_, _>>().ok()?;
     let key = PrivateKeyDer::from_pem_slice(key.expose_secret().as_bytes()).ok()?;
@@ -104,13 +104,13 @@ fn der(block: &Block<'_>) -> Option<Vec<u8>> {
     CertificateDer::from_pem_slice(block.text.as_bytes()).ok().map(|der| der.to_vec())
 }
 
-/// The blocks of a text; what stands between them is for people.
+/// The blocks of a text; the lines between them are for people.
 fn blocks(text: &str) -> Result<Vec<Block<'_>>, &'static str> {
     let mut blocks: Vec<Block<'_>> = Vec::new();
     let mut open = false;
     for line in text.lines().map(str::trim) {
         if let Some(label) = mark(line, "-----BEGIN ") {
-            // All room at once: what a growing text leaves behind, nobody wipes.
+            // All room at once: the buffers that a growing text leaves behind are not wiped.
             let text = Zeroizing::new(String::with_capacity(text.len() + 1));
             blocks.push(Block { label, text });
             open = true;
@@ -161,7 +161,7 @@ mod tests {
             ("", "holds no certificate"),
             (key.as_str(), "holds no certificate"),
             (&cert.replace(&middle, "?"), "is damaged"),
-            (&cert.replace(&middle, ""), "is no X.509"),
+            (&cert.replace(&middle, ""), "is not X.509"),
             (&cert.replace("-----END CERTIFICATE-----", ""), "without its -----END"),
             (&cert.repeat(30), "more than the 10240 bytes"),
         ] {

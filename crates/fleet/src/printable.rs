@@ -1,6 +1,6 @@
-//! Text from outside for people: what reaches terminals, logs and labels.
+//! Text from outside for people, in terminals, logs and labels.
 //!
-//! A modem, a broker or a fleet file says what it likes. A control character commands a terminal, a bidirectional one
+//! A modem, a broker or a fleet file may contain anything. A control character commands a terminal, a bidirectional one
 //! shows words in another order than they are written, and one that cannot be seen makes two names look alike.
 
 use std::io::{self, Write};
@@ -8,8 +8,8 @@ use std::io::{self, Write};
 /// Replacement of a character that is not shown.
 pub const INSTEAD: char = char::REPLACEMENT_CHARACTER;
 
-/// Reports whether a character does more, or less, than to stand there: controls, line ends of Unicode, the marks and
-/// embeddings of bidirectional text (UAX #9), what has no width, noncharacters and interlinear marks.
+/// Reports whether a character does not simply print: controls, line ends of Unicode, the marks and
+/// embeddings of bidirectional text (UAX #9), characters without width, noncharacters and interlinear marks.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(

@@ -37,7 +37,7 @@ impl Openings {
     }
 }
 
-/// Looks what others may do; finds nothing if this user may not look.
+/// Reads the rights of other users; finds none if this user may not look.
 pub fn openings(folder: &Path) -> Openings {
     let is_open = |path: &PathBuf| {
         let meta = fs::symlink_metadata(path);
@@ -61,8 +61,8 @@ fn ours(folder: &Path) -> Vec<PathBuf> {
     all.filter(is_ours).map(|entry| entry.path()).collect()
 }
 
-/// Takes the rights of others from what an earlier version left in a folder. A file system that has none is only warned
-/// of. In a folder of several users another one's file may have such a name, too, and stays as it is.
+/// Removes the rights of others from the files that an earlier version left in a folder. A file system without rights
+/// is only warned of. In a folder of several users another one's file may have such a name, too, and stays as it is.
 pub fn tighten(folder: &Path) {
     tighten_of(folder, geteuid().as_raw());
 }
@@ -70,17 +70,17 @@ pub fn tighten(folder: &Path) {
 fn tighten_of(folder: &Path, user: u32) {
     for path in ours(folder) {
         if let Err(error) = tighten_one(&path, user) {
-            tracing::warn!(path = %path.display(), %error, "could not keep other users from it");
+            tracing::warn!(path = %path.display(), %error, "could not deny other users access");
         }
     }
 }
 
 fn tighten_one(path: &Path, user: u32) -> io::Result<()> {
-    // Opening may do something, if it is no file.
+    // Opening may do something, if not a regular file.
     if fs::symlink_metadata(path).is_ok_and(|meta| meta.uid() != user) {
         return Ok(());
     }
-    // A link leads to what is not ours.
+    // A link may lead to the files of others.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOENT) => return Ok(()),

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! Problems of a configuration, each with its place.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::printable::printable;
 /// The errors after which a file is judged no further, and the most warnings that are kept.
 pub const MAX_PROBLEMS: usize = 100;
 
-/// Whether a problem stops the agent from taking the file.
+/// The severity of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// The file is refused.
@@ -33,7 +33,7 @@ impl Severity {
 /// One thing to say about one place of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Whether the file is refused for it.
+    /// The severity: an error refuses the file.
     pub severity: Severity,
     /// The line, from 1.
     pub line: usize,
@@ -41,9 +41,9 @@ pub struct Problem {
     pub column: usize,
     /// The keys that lead there, such as `modems.north.apn`; empty for the whole file.
     pub path: String,
-    /// What is wrong, in one sentence without secrets.
+    /// The fault, in one sentence without secrets.
     pub message: String,
-    /// What to write instead, where that is known.
+    /// The cure, if there is a known one.
     pub help: Option<String>,
     /// The bytes of the file it is about; never across a line end.
     pub(super) span: Range<usize>,
@@ -132,12 +132,12 @@ impl Report {
         self.stop.is_cancelled()
     }
 
-    /// Reports whether the file is judged no further: its errors are enough, or its caller has left.
+    /// Reports whether the check ends: there are enough errors, or the caller has left.
     pub(super) fn is_over(&self) -> bool {
         self.errors.len() >= MAX_PROBLEMS || self.is_stopped()
     }
 
-    /// Reports whether a name that is not known is still compared with all that are: the first few times. Each call
+    /// Reports whether an unknown name is still compared with all known ones: the first few times. Each call
     /// counts as one of them.
     pub(super) fn may_suggest(&mut self) -> bool {
         self.suggested += 1;
@@ -157,7 +157,7 @@ impl Report {
 /// A slip is looked for among all names of a file, so often.
 const MAX_SUGGESTIONS: usize = 10;
 
-/// Adds a problem that is not there yet: what an alias stands for is judged at each of them.
+/// Adds a problem that is not there yet: the value of an alias is checked at each of its places.
 fn push(list: &mut Vec<Problem>, problem: Problem) {
     if !list.contains(&problem) {
         list.push(problem);

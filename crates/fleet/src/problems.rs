@@ -61,7 +61,7 @@ impl Problems {
         Self { file: self.file.clone(), list: news.cloned().collect(), ..*self }
     }
 
-    /// Whether there is nothing to say.
+    /// Reports whether there are no problems.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -71,7 +71,7 @@ impl Problems {
         self.list.len() + self.dropped
     }
 
-    /// Whether one of them refuses the file.
+    /// Reports whether one of them refuses the file.
     pub fn has_errors(&self) -> bool {
         self.list.iter().any(|problem| problem.severity == Severity::Error)
     }
@@ -90,7 +90,7 @@ impl Problems {
         out
     }
 
-    /// Place and words of each problem, without the lines of the file: a comment in one may hold what a
+    /// Place and message of each problem, without the lines of the file: a comment in a line may hold text that a
     /// log must not.
     pub fn places(&self) -> String {
         let place = |problem: &Problem| {
@@ -103,7 +103,9 @@ impl Problems {
     /// Rest that is not listed, in words.
     fn more(&self) -> Option<String> {
         if self.is_cut {
-            return Some(format!("after {MAX_PROBLEMS} errors the rest of the file is not judged"));
+            return Some(format!(
+                "after {MAX_PROBLEMS} errors the rest of the file is not checked"
+            ));
         }
         (self.dropped > 0).then(|| format!("and {} more warnings", self.dropped))
     }
@@ -145,7 +147,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The line of a problem, or of a long one what stands around it.
+/// The line of a problem, or of a long line the part around the problem.
 fn excerpt(source: &Source, span: &Range<usize>, shown: &Shown) -> Excerpt {
     let line = source.line(span.start);
     let around = source.around(span.start, &line, BEFORE, EXCERPT);

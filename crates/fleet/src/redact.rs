@@ -1,7 +1,7 @@
-//! The file as others may read it: where everything stands, and no value that may be a secret.
+//! The file as others may read it: every line in its place, and no value that may be a secret.
 //!
 //! Values and keys are shown as [`super::shown`] has it; all others are `***`. Comments go: people keep old passwords
-//! there. Lines stay where they are, so that messages about the file still fit. A file that is no YAML shows its
+//! there. Lines stay where they are, so that messages about the file still fit. A file that is not YAML shows its
 //! keys only.
 
 use std::ops::Range;
@@ -16,19 +16,19 @@ use super::userinfo::HIDDEN;
 /// The most values that are hidden one by one: each is looked for in the whole text once more.
 const MAX_HIDDEN: usize = 2000;
 
-/// How no value is written.
+/// The ways to write an absent value.
 const NOTHING: [&str; 4] = ["~", "null", "Null", "NULL"];
 
-/// A file without what may be secret in it.
+/// A file without its possible secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redacted {
     /// The text.
     pub text: String,
-    /// Whether values are shown: the file could be read.
+    /// True if values are shown: the file could be read.
     pub has_values: bool,
 }
 
-/// Takes out of a fleet file what may be secret.
+/// Removes possible secrets from a fleet file.
 pub fn redacted(bytes: &[u8]) -> Redacted {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_start_matches('\u{feff}');
@@ -38,7 +38,7 @@ pub fn redacted(bytes: &[u8]) -> Redacted {
     }
 }
 
-/// By the places of its values, where it can be read.
+/// Redacts by the places of the values, if the file can be read.
 fn by_tree(text: &str) -> Option<String> {
     if text.contains(super::is_refused) {
         return None;
@@ -47,12 +47,12 @@ fn by_tree(text: &str) -> Option<String> {
     let root = tree::read(&source, &mut Report::default())?;
     let Found { shown, hidden, .. } = Found::all(&root, &FLEET, text);
     let text = replaced(text, &shown, &hidden)?;
-    // What an alias repeats, or a place that is not what it seems, must not show it after all.
+    // The text of an alias, or of a misread place, must not show a secret after all.
     let is_gone = |secret: &&Hidden<'_>| secret.text.len() < 4 || !text.contains(secret.text);
     (hidden.len() <= MAX_HIDDEN && hidden.iter().all(|secret| is_gone(&secret))).then_some(text)
 }
 
-/// The text with what is hidden replaced, and without comments.
+/// The text with hidden parts replaced, and without comments.
 fn replaced(text: &str, shown: &[Range<usize>], hidden: &[Hidden<'_>]) -> Option<String> {
     // Hidden ones first: of two nodes of one place they win.
     let mut spans: Vec<(Range<usize>, Option<&str>)> = hidden
@@ -61,7 +61,7 @@ fn replaced(text: &str, shown: &[Range<usize>], hidden: &[Hidden<'_>]) -> Option
         .chain(shown.iter().map(|span| (span.clone(), None)))
         .collect();
     spans.sort_by_key(|(span, _)| (span.start, span.end));
-    // An alias has the span of where it stands; two nodes of one place are one text.
+    // An alias has the span of its own place; two nodes of one place are one text.
     spans.dedup_by(|next, first| next.0 == first.0);
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
@@ -75,7 +75,7 @@ fn replaced(text: &str, shown: &[Range<usize>], hidden: &[Hidden<'_>]) -> Option
             None => out.push_str(value),
             Some(instead) => {
                 out.push_str(instead);
-                // A value of several lines leaves the others where they are.
+                // A value of several lines leaves the other lines in their places.
                 let end = value.trim_end();
                 out.extend(end.chars().filter(|c| *c == '\n'));
                 out.push_str(value.get(end.len()..).unwrap_or_default());
@@ -87,7 +87,7 @@ fn replaced(text: &str, shown: &[Range<usize>], hidden: &[Hidden<'_>]) -> Option
     Some(out)
 }
 
-/// Copies what stands between values as far as it is YAML itself: no comment, anchor, tag or directive.
+/// Copies the marks of YAML between values: no comment, anchor, tag or directive.
 fn marks_only(between: &str, out: &mut String) {
     for line in between.split_inclusive('\n') {
         let (written, comment) = line.find('#').map_or((line, ""), |at| line.split_at(at));
@@ -106,7 +106,7 @@ fn marks_only(between: &str, out: &mut String) {
     }
 }
 
-/// A file that cannot be read: each line's indentation and key, where it has one.
+/// Redacts a file that cannot be read: keeps each line's indentation and key, if it has one.
 fn keys_only(text: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let line = |line: &str| {
@@ -176,7 +176,7 @@ routes:
         assert_eq!(line(&text), line(FILE));
     }
 
-    /// Fleet files with a secret in an unlikely place, and what is shown of each.
+    /// Fleet files with a secret in an unlikely place, and the redacted form of each.
     const ODD: [(&str, &str); 15] = [
         (
             "mqtt://us:hun/hunter2@b.example.com",

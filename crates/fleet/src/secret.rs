@@ -1,4 +1,4 @@
-//! Secrets by reference: where one lies, and reading it without letting it out again.
+//! Secrets by reference: the place of a secret, and reading a secret without leaking it.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -14,17 +14,17 @@ use crate::pem;
 /// 2 KiB; a larger file is the wrong file.
 pub const MAX_BYTES: u64 = 4096;
 
-/// A token of fewer characters is guessed at too easily where other machines can reach the API.
+/// A token of fewer characters is too easy to guess if other machines can reach the API.
 pub const SHORT_TOKEN: usize = 16;
 
-/// How what stands for a token in documents and examples begins, its letters and digits only.
+/// The beginning of example tokens in documents, letters and digits only.
 const PLACEHOLDERS: [&str; 6] =
     ["changethis", "changeme", "replacethis", "replaceme", "yourtoken", "exampletoken"];
 
-/// Where systemd puts what `LoadCredential=` and `SetCredential=` name.
+/// The folder in which systemd puts the files of `LoadCredential=` and `SetCredential=`.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// What systemd puts before the names of the files of `LoadCredential=secrets:FOLDER`, as our unit has it.
+/// The prefix that systemd gives to the files of `LoadCredential=secrets:FOLDER`, as in our unit.
 const OF_FOLDER: &str = "secrets_";
 
 /// The place of a secret, never the secret itself.
@@ -48,7 +48,7 @@ pub struct Ref {
     rule: Rule,
 }
 
-/// What a secret must look like for the place it goes to.
+/// The rule for a secret's text, by its use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// Any text.
@@ -77,7 +77,7 @@ impl Rule {
     /// Checks a secret's text.
     ///
     /// # Errors
-    /// The end of a sentence that says what is wrong; it holds nothing of the text.
+    /// The fault, as the end of a sentence without any part of the text.
     pub fn check(self, text: &str) -> Result<(), &'static str> {
         let printable = |c: char| c == ' ' || c.is_ascii_graphic();
         match self {
@@ -96,7 +96,7 @@ impl Rule {
                 Err("must be visible ASCII characters without spaces")
             }
             Self::Token if is_placeholder(text) => Err(
-                "holds the example of a document, which everybody knows; make a token of your own: `openssl rand -hex 32`",
+                "holds the example of a document, which is public; make a token of your own: `openssl rand -hex 32`",
             ),
             Self::Token => Ok(()),
             Self::Certificates => pem::certificates(text).map(drop),
@@ -105,7 +105,7 @@ impl Rule {
     }
 }
 
-/// Reports whether it stands for a token that is still to be made.
+/// Reports whether a text is an example token of a document.
 fn is_placeholder(text: &str) -> bool {
     let letters = text.chars().filter(char::is_ascii_alphanumeric);
     let plain: String = letters.map(|c| c.to_ascii_lowercase()).collect();
@@ -116,7 +116,7 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Why a secret could not be read. The text names the key and what to do, never the content.
+/// The reason why a secret could not be read. The text names the key and the cure, never the content.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be opened or read.
@@ -130,7 +130,7 @@ pub enum SecretError {
         key: String,
         /// The file tried.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// A folder, a device or a pipe, which could block for ever.
@@ -153,7 +153,7 @@ pub enum SecretError {
     },
     /// The agent was started without credentials.
     #[error(
-        "`{key}`: the credential {name} is there for the service alone: check with `--without-secrets`; the package's unit takes it from /etc/modemfleet/credentials/{name}, one of your own needs LoadCredential={name}:PATH"
+        "`{key}`: the credential {name} exists only for the service: check with `--without-secrets`; the package's unit takes it from /etc/modemfleet/credentials/{name}, one of your own needs LoadCredential={name}:PATH"
     )]
     NoCredentials {
         /// The key of the configuration.
@@ -168,12 +168,12 @@ pub enum SecretError {
         key: String,
         /// The file or variable.
         place: String,
-        /// What is wrong with it, as the end of a sentence.
+        /// The fault, as the end of a sentence.
         fault: &'static str,
     },
 }
 
-/// What to do about an error of the file system.
+/// The cure for an error of the file system.
 fn cure(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::NotFound => "there is no such file; create it, readable by the agent's user",
@@ -188,18 +188,18 @@ impl Ref {
         Self { key: key.into(), source: Arc::new(source), rule: Rule::Text }
     }
 
-    /// The same reference, whose secret must also obey `rule` each time it is read.
+    /// The same reference, with a rule that the secret must obey each time it is read.
     #[must_use]
     pub fn with_rule(self, rule: Rule) -> Self {
         Self { rule, ..self }
     }
 
-    /// Place that is read, and the rule for its text: of two that are equal one is good where the other is.
+    /// The place of the secret, and the rule for its text: two equal uses are both good, or both bad.
     pub fn use_of(&self) -> (Arc<Source>, Rule) {
         (Arc::clone(&self.source), self.rule)
     }
 
-    /// Where the secret lies.
+    /// The place of the secret.
     pub fn source(&self) -> &Source {
         &self.source
     }
@@ -224,12 +224,12 @@ impl Ref {
         }
     }
 
-    /// What the secret holds is no use; `fault` is the end of a sentence that says why.
+    /// An error for a content that is not usable; `fault` is the end of a sentence.
     pub fn unusable(&self, fault: &'static str) -> SecretError {
         SecretError::Unusable { key: self.key.clone(), place: self.place(), fault }
     }
 
-    /// Where the secret lies, in words.
+    /// The place of the secret, in words.
     pub fn place(&self) -> String {
         match &*self.source {
             Source::File(path) => path.display().to_string(),
@@ -238,7 +238,7 @@ impl Ref {
         }
     }
 
-    /// The file of the secret, where any user of the machine may read it. Certificates are no secret.
+    /// The file of the secret, if every user of the machine may read it. Certificates are not secret.
     pub fn world_readable(&self) -> Option<PathBuf> {
         if self.rule == Rule::Certificates {
             return None;
@@ -248,7 +248,7 @@ impl Ref {
         (mode & 0o004 != 0).then(|| path.clone())
     }
 
-    /// Where a credential lies, of its own or of the unit's folder.
+    /// The path of a credential, by itself or in the unit's folder.
     fn credential(&self, name: &str) -> Result<PathBuf, SecretError> {
         match std::env::var_os(CREDENTIALS_DIRECTORY) {
             Some(folder) if !folder.is_empty() => {
@@ -275,7 +275,7 @@ impl Ref {
         if !is_file {
             return Err(SecretError::NotAFile { key: self.key.clone(), path: path.to_owned() });
         }
-        // All room at once: what a growing buffer leaves behind, nobody wipes.
+        // All room at once: the buffers that a growing buffer leaves behind are not wiped.
         let room = usize::try_from(self.rule.limit() + 1).unwrap_or_default();
         let mut bytes = Vec::with_capacity(room);
         let file = File::open(path).map_err(unreadable)?;
@@ -299,7 +299,7 @@ impl Ref {
 /// Makes a secret of raw bytes: at most [`MAX_BYTES`] of UTF-8, without one line end at the end.
 ///
 /// # Errors
-/// The end of a sentence that says what is wrong; it holds none of the bytes.
+/// The fault, as the end of a sentence without any of the bytes.
 pub fn parse(bytes: Vec<u8>) -> Result<SecretString, &'static str> {
     parse_within(bytes, MAX_BYTES)
 }
@@ -310,9 +310,9 @@ fn parse_within(bytes: Vec<u8>, limit: u64) -> Result<SecretString, &'static str
     let raw = bytes.expose_secret().as_slice();
     if u64::try_from(raw.len()).unwrap_or(u64::MAX) > limit {
         return Err(if limit > MAX_BYTES {
-            "holds more than 64 KiB; that is no certificate or key"
+            "holds more than 64 KiB, and a certificate or key is smaller"
         } else {
-            "holds more than 4096 bytes; that is no secret"
+            "holds more than 4096 bytes, and a secret is shorter"
         });
     }
     let text = std::str::from_utf8(raw).map_err(|_invalid| "is not UTF-8 text")?;

@@ -1,14 +1,14 @@
-//! The check of keys: which there are, and that what belongs there stands under each.
+//! The check of keys: only known keys, each with a value of its shape.
 //!
-//! One walk over the tree finds every unknown key, every list where a mapping belongs and every
+//! One walk over the tree finds every unknown key, every list in the place of a mapping and every
 //! secret in plain text at once.
 
 use std::ops::Range;
 use std::rc::Rc;
 
 use super::key::Shape::{self, File, List, Map, Named, Scalar, ScalarOr, Secret};
-use super::key::{Key, Keys};
-use super::keys::{FLEET, SECRET};
+use super::key::{Effect, Key, Keys};
+use super::keys::{FILE, SECRET};
 use super::path::{join, last};
 use super::problem::Report;
 use super::source::Source;
@@ -26,7 +26,7 @@ pub(super) fn check(
     below(&Map(file), root, "", source, report)
 }
 
-/// [`check`], of what stands at `path`.
+/// [`check`], of the value at `path`.
 pub(super) fn below(
     shape: &Shape,
     node: &Node,
@@ -46,12 +46,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// `name` is where the key stands, for values that have no place of their own.
+    /// `name` is the place of the key, for values without a place of their own.
     fn visit(&mut self, shape: &Shape, node: &Node, name: Range<usize>, path: &str) {
         let key = last(path);
         if node.kind == Kind::Null && !path.is_empty() {
             let message = format!("`{key}` has no value");
-            let help = "give it one, or leave the key out".to_owned();
+            let help = "write a value, or leave the key out".to_owned();
             return self.report.error(self.source, name, path, message, Some(help));
         }
         match (shape, node.kind) {
@@ -81,7 +81,7 @@ impl Walk<'_> {
             if self.merge_key(name, path) {
                 continue;
             }
-            // `users: { hunter2 }` is no user without a password, but a password without its user.
+            // `users: { hunter2 }` is not a user without a password, but a password without its user.
             let is_known = matches!(each, Map(_)).then_some(name.text.as_str());
             let path = join(path, &shown_key(name, value, is_known));
             self.visit(each, value, name.span.clone(), &path);
@@ -108,18 +108,35 @@ impl Walk<'_> {
                 None => self.unknown(keys, name, value, path),
             }
         }
+        self.needs(keys, node, path);
+    }
+
+    /// Reports keys that stand without another key that they need.
+    fn needs(&mut self, keys: &Keys, node: &Node, path: &str) {
+        let has = |key: &str| node.entry(key).is_some_and(|(_, value)| value.kind != Kind::Null);
+        for key in keys.keys.iter().filter(|key| has(key.name)) {
+            let Some((other, reason)) = key.needs.filter(|(other, _)| !has(other)) else {
+                continue;
+            };
+            let Some((name, _)) = node.entry(key.name) else { continue };
+            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            let message = format!("`{}` needs `{other}`{reason}", key.name);
+            let help = format!("add `{other}`, or leave `{}` out", key.name);
+            let path = join(path, key.name);
+            self.report.error(self.source, name.span.clone(), &path, message, Some(help));
+        }
     }
 
     fn unknown(&mut self, keys: &Keys, name: &Node, value: &Node, path: &str) {
         let known = keys.names();
         let meant = nearest(&name.text, &known);
-        // `pin: {1234}` is no slip of a key, and `password: { environment: X }` is one.
+        // `pin: {1234}` is not a misspelt key, but `password: { environment: X }` is.
         let is_word = name.text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         let is_slip = meant.is_some() || is_word && value.kind != Kind::Null;
         let is_secret = std::ptr::eq(keys, &SECRET) && !is_slip;
         let shown = if is_secret { "…".to_owned() } else { shown_key(name, value, meant) };
         let help = if shown.ends_with(":…") {
-            "after the `:` a blank is missing".to_owned()
+            "add a blank after the `:`".to_owned()
         } else {
             did_you_mean(&name.text, &known)
                 .unwrap_or_else(|| format!("{} may have {}", keys.of, listed(&known, "and")))
@@ -141,21 +158,21 @@ impl Walk<'_> {
 
     fn plain_secret(&mut self, node: &Node, path: &str) {
         let key = last(path);
-        let message = format!("`{key}` must not stand in this file in plain text");
+        let message = format!("`{key}` must not be in this file in plain text");
         let help = format!(
-            "put it into a file of its own, with the package /etc/modemfleet/credentials/{key}, and write \
+            "put the secret into a file of its own, with the package /etc/modemfleet/credentials/{key}, and write \
              `{key}: {{ credential: {key} }}`; `{{ file: PATH }}` and `{{ env: NAME }}` work too"
         );
         self.report.error(self.source, node.span.clone(), path, message, Some(help));
     }
 
-    /// A path is no certificate: whoever writes one here may write a private key as well.
+    /// Refuses a certificate in the place of a path: the next one could be a private key.
     fn inline_file(&mut self, node: &Node, path: &str) {
         if !node.text.contains("-----") && !node.text.contains('\n') {
             return;
         }
         let key = last(path);
-        let message = format!("`{key}` must be the path of a file, not what is in it");
+        let message = format!("`{key}` must be the path of a file, not its content");
         let help = format!("write `{key}: /etc/modemfleet/{key}.pem`, or `{key}: {{ file: … }}`");
         self.report.error(self.source, node.span.clone(), path, message, Some(help));
     }
@@ -188,23 +205,59 @@ impl Walk<'_> {
     }
 }
 
+/// A key of the file as it is declared.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// The key's path, with `*` for a name or an index.
+    pub path: String,
+    /// The effect of a change at a reload.
+    pub effect: Effect,
+    /// A value as the file would have it; empty for most mappings of names.
+    pub example: &'static str,
+}
+
+/// The keys that a file may have, at any level but for those of a secret.
+pub fn keys() -> Vec<Declared> {
+    let (paths, mut all) = (&mut Vec::new(), Vec::new());
+    each(&FILE, paths, &mut |paths, keys, key| {
+        let path = paths.join(".");
+        let effect = keys.effect(key);
+        all.extend(effect.map(|effect| Declared { path, effect, example: key.example }));
+    });
+    all
+}
+
+/// The effect of a change of a key, by a path such as `modems.*.poll`.
+pub fn effect(path: &str) -> Option<Effect> {
+    let (above, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut parts = above.split('.').filter(|part| !part.is_empty());
+    let keys = parts.try_fold(&FILE, |shape, part| shape.below(part))?.keys()?;
+    keys.effect(keys.get(key)?)
+}
+
 /// Every key that the file may have, at any level.
 pub(super) fn all() -> Vec<&'static Key> {
-    fn below(shape: &'static Shape, all: &mut Vec<&'static Key>) {
-        match shape {
-            Map(keys) | ScalarOr(keys) => of(keys, all),
-            Named(each) | List(each) => below(each, all),
-            Secret | File => of(&SECRET, all),
-            Scalar(_) => {}
-        }
-    }
-    fn of(keys: &'static Keys, all: &mut Vec<&'static Key>) {
-        for key in keys.keys {
-            all.push(key);
-            below(&key.shape, all);
-        }
-    }
-    let mut all = Vec::new();
-    of(&FLEET, &mut all);
+    let mut all: Vec<&Key> = SECRET.keys.iter().collect();
+    each(&FILE, &mut Vec::new(), &mut |_, _, key| all.push(key));
     all
+}
+
+/// Visits each key below a shape.
+fn each(
+    shape: &'static Shape,
+    path: &mut Vec<&'static str>,
+    visit: &mut impl FnMut(&[&'static str], &'static Keys, &'static Key),
+) {
+    if let Named(below) | List(below) = shape {
+        path.push("*");
+        each(below, path, visit);
+        path.pop();
+    }
+    let Some(keys) = shape.keys() else { return };
+    for key in keys.keys {
+        path.push(key.name);
+        visit(path, keys, key);
+        each(&key.shape, path, visit);
+        path.pop();
+    }
 }

@@ -1,10 +1,10 @@
 //! Which parts of a file may be shown: safe by default.
 //!
-//! A value is shown where the schema has one that is no secret, and a key where the schema has it or where it is a
-//! plain name with a value: a misspelt `pasword` is no known key, and `password:hunter2` without its blank is a key too.
-//! All else is not: comments, anchors and their aliases, what stands under an unknown key or in the place of something
-//! else, and what any alias, or the place of a secret, has elsewhere. Of a file that is no YAML only the keys are shown
-//! that the schema has.
+//! A value is shown if the schema has a value there that is not a secret. A key is shown if the schema has it, or if
+//! it is a plain name with a value: a misspelt `pasword` is not a known key, and `password:hunter2` without its blank
+//! is a key too. Everything else is hidden: comments, anchors and their aliases, values under an unknown key or in
+//! the place of something else, and texts that an alias, or the place of a secret, repeats. Of a file that is not
+//! YAML only the keys are shown that the schema has.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -39,7 +39,7 @@ static KNOWN: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
     names.filter(|name| !SECRETS.contains(name)).collect()
 });
 
-/// Reports whether a word may be shown as a key: those of the schema only, of a file that nobody can read.
+/// Reports whether a word of a file that is not YAML may be shown as a key: only those of the schema.
 pub(super) fn is_a_key(word: &str) -> bool {
     SECRETS.contains(word) || KNOWN.contains(word)
 }
@@ -47,16 +47,16 @@ pub(super) fn is_a_key(word: &str) -> bool {
 /// Which bytes of a file may be shown.
 #[derive(Debug)]
 pub(super) enum Shown {
-    /// Places in the order of the file, and whether each is shown.
+    /// Places in the order of the file, each shown or hidden.
     Parts {
         /// The places.
         parts: Vec<(Range<usize>, bool)>,
-        /// Texts that may be secrets, and that messages quote where they stand in other places too.
+        /// Texts that may be secrets, and that messages about other places may quote.
         repeated: Repeated,
-        /// Places of such texts where they would be shown.
+        /// Places of such texts that would be shown otherwise.
         others: HashSet<usize>,
     },
-    /// Keys of the schema: there is no tree.
+    /// Only keys of the schema: there is no tree.
     Keys,
 }
 
@@ -75,7 +75,7 @@ impl Shown {
         Self::Parts { parts, repeated, others }
     }
 
-    /// Reports whether what stands at `at` is hidden for what it is elsewhere: a help made of it would show parts.
+    /// Reports whether the text at `at` is hidden because of another place: a help made of it would show parts.
     pub(super) fn is_private_elsewhere(&self, at: usize) -> bool {
         matches!(self, Self::Parts { others, .. } if others.contains(&at))
     }
@@ -106,10 +106,10 @@ impl Shown {
     }
 }
 
-/// Shorter texts are parts of many words: they go only where a message quotes them alone.
+/// Shorter texts are parts of many words: they are hidden only if a message quotes them alone.
 const LONG: usize = 4;
 
-/// Texts that messages must not repeat, in small letters: messages have the names of gateways and hosts so.
+/// Texts that messages must not repeat, in small letters, as messages have the names of gateways and hosts.
 #[derive(Debug, Default)]
 pub(super) struct Repeated {
     texts: HashSet<String>,
@@ -162,7 +162,7 @@ fn folded(text: &str) -> String {
     text.to_ascii_lowercase()
 }
 
-/// The first [`LONG`] characters, where there are so many.
+/// The first [`LONG`] characters, if there are so many.
 fn beginning(text: &str) -> Option<&str> {
     let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).nth(LONG - 1)?;
     text.get(..end)
@@ -211,7 +211,7 @@ pub(super) struct Found<'a> {
     pub(super) hidden: Vec<Hidden<'a>>,
     /// The node of each of `shown`.
     nodes: Vec<&'a Node>,
-    /// Where those hidden parts begin that would be shown but for what they are elsewhere.
+    /// The beginnings of parts that are hidden only because of another place.
     others: HashSet<usize>,
     /// How many of the nodes above may stand in other places too.
     shared: usize,
@@ -246,7 +246,7 @@ impl<'a> Found<'a> {
         found
     }
 
-    /// Hides what would be shown where it stands, and may be a secret where else it stands.
+    /// Hides texts that would be shown in their place, and may be a secret in another place.
     fn hide_elsewhere(&mut self) {
         let private = self.hidden.iter().filter(|part| part.is_private);
         let private: HashSet<String> = private.map(|part| folded(part.text)).collect();
@@ -268,7 +268,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// `shape` is what belongs here; `None` where nobody knows, or it is none of others' business.
+    /// `shape` is the shape of this place; `None` if it is unknown or private.
     fn walk(&mut self, node: &'a Node, shape: Option<&Shape>) {
         self.shared += usize::from(node.is_shared);
         let of_items = match shape {
@@ -303,10 +303,10 @@ impl<'a> Found<'a> {
                 let below = known(keys);
                 (below.is_some() || has_value && is_plain_name(&name.text), below)
             }
-            // What an own variable holds, nobody knows.
+            // The value of an own variable may be anything.
             Some(Shape::Named(Shape::Scalar(_))) => (has_value && is_plain_name(&name.text), None),
             Some(Shape::Named(each)) => (has_value && is_plain_name(&name.text), Some(*each)),
-            // Where a secret stands is none.
+            // The place of a secret is not a secret.
             _ => match known(&SECRET).filter(|_| has_value) {
                 Some(shape) => (true, Some(shape)),
                 None => {
@@ -317,7 +317,7 @@ impl<'a> Found<'a> {
         if is_shown && !self.is_of_more_lines(name) {
             self.show(name);
         } else {
-            // A plain key may be shown where it belongs.
+            // A plain key may be shown in its own place.
             let is_plain = has_value && is_plain_name(&name.text);
             let secret = if is_plain { "" } else { &name.text };
             self.hide(name, secret, HIDDEN.into());
@@ -328,7 +328,7 @@ impl<'a> Found<'a> {
         self.is_free = is_free;
     }
 
-    /// Reports whether a plain key stands at the beginning of a line, where only the file's own keys do, and is for anchors.
+    /// Reports whether a key is at the beginning of a line, as only the file's own keys are, and is for anchors.
     fn is_of_anchors(&self, name: &Node) -> bool {
         let before = self.text.get(..name.span.start).unwrap_or_default();
         name.text.starts_with("x-") && (before.is_empty() || before.ends_with('\n'))
@@ -342,7 +342,7 @@ impl<'a> Found<'a> {
         is_plain && rest.trim_start_matches([' ', '\t']).starts_with(':')
     }
 
-    /// A value that may be shown, unless it looks like what it should not be.
+    /// Shows a value, unless it looks like a misplaced one.
     fn value(&mut self, node: &'a Node) {
         let text = &node.text;
         if text.len() > LONGEST || text.contains("-----") || self.is_of_more_lines(node) {
@@ -407,7 +407,7 @@ fn before_value(written: &str) -> usize {
     written.len() - rest.len()
 }
 
-/// Reports whether a key in a secret's place is one of those that belong there, with a slip.
+/// Reports whether a key in a secret's place is a misspelt key of a secret.
 fn is_slip(key: &str) -> bool {
     nearest(key, &SECRET.names()).is_some()
 }

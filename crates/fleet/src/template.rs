@@ -1,4 +1,4 @@
-//! A topic with variables, `fleet/${gateway}/${topic}`: what a route publishes on. `$$` is the character itself.
+//! The topic of a route at the broker, with variables: `fleet/${gateway}/${topic}`. `$$` is the character itself.
 
 use std::collections::BTreeSet;
 
@@ -68,8 +68,8 @@ impl Template {
         self.0.iter().find_map(|part| text(part).chars().next())
     }
 
-    /// The topic with its variables replaced; one without a value is left out, which the check of the file
-    /// sees to that it does not happen.
+    /// The topic with its variables replaced. A variable without a value is left out; the check of the file
+    /// refuses such templates.
     pub fn fill<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> String {
         let mut topic = String::new();
         for part in &self.0 {
@@ -80,9 +80,18 @@ impl Template {
         }
         topic
     }
+
+    /// Bytes of the topic that [`fill`](Self::fill) returns.
+    pub fn filled_length<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> usize {
+        let length = |part: &Part| match part {
+            Part::Text(text) => text.len(),
+            Part::Variable(name) => value(name).unwrap_or_default().len(),
+        };
+        self.0.iter().map(length).sum()
+    }
 }
 
-/// The name of a variable behind its `$`, and what follows it.
+/// The name of a variable behind its `$`, and the text after the variable.
 fn variable(text: &str) -> Result<(&str, &str), Fault> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let Some(text) = text.strip_prefix('{') else {
@@ -91,12 +100,12 @@ fn variable(text: &str) -> Result<(&str, &str), Fault> {
             "write `${{{}}}` for a variable, and `$$` for the character itself",
             name.unwrap_or("topic")
         );
-        return Err(Fault::help("has a `$` that begins no `${name}`", help));
+        return Err(Fault::help("has a `$` without a `${name}`", help));
     };
     let (name, after) =
         text.split_once('}').ok_or_else(|| Fault::new("has a `${` without its `}`"))?;
     if name.is_empty() || !name.chars().all(good) {
-        return Err(Fault::new(format!("has a variable {name:?}, which is no name")));
+        return Err(Fault::new(format!("has the variable {name:?}, which is not a name")));
     }
     Ok((name, after))
 }

@@ -1,4 +1,4 @@
-//! TLS of a session: where its certificates lie, and reading them.
+//! TLS of a session: the places of its certificates, and reading them.
 
 use secrecy::ExposeSecret;
 
@@ -11,7 +11,7 @@ pub struct Tls {
     /// The authorities that may have signed the broker's certificate. None: `insecure: true`, and any
     /// certificate is taken.
     pub ca: Option<Ref>,
-    /// What the broker is shown where it asks.
+    /// The client's certificate and key, if the broker asks for them.
     pub identity: Option<Identity>,
 }
 
@@ -25,7 +25,7 @@ pub struct Identity {
 }
 
 impl Tls {
-    /// Whether the broker could be anyone.
+    /// Reports whether the broker is not authenticated.
     pub fn is_insecure(&self) -> bool {
         self.ca.is_none()
     }
@@ -39,7 +39,7 @@ impl Tls {
     /// Reads the files now, so that a renewed certificate needs no reload.
     ///
     /// # Errors
-    /// [`SecretError`] where one cannot be read or is not what belongs there.
+    /// [`SecretError`] if a file cannot be read or has another content.
     pub fn read(&self) -> Result<modem::tls::Tls, SecretError> {
         let identity = |identity: &Identity| {
             Ok(modem::tls::Identity {

@@ -7,12 +7,12 @@ const MAX_BYTES: usize = 1024;
 /// and the fleet file.
 ///
 /// # Errors
-/// The end of a sentence that says what is wrong.
+/// The fault, as the end of a sentence.
 pub fn check_name(topic: &str) -> Result<(), &'static str> {
     check_length(topic)?;
     check_received(topic)?;
     if topic.split('/').next() == Some("$SYS") {
-        return Err("must not begin with $SYS: that is the broker's own");
+        return Err("must not begin with $SYS, which belongs to the broker");
     }
     Ok(())
 }
@@ -21,7 +21,7 @@ pub fn check_name(topic: &str) -> Result<(), &'static str> {
 /// `$SYS`.
 ///
 /// # Errors
-/// The end of a sentence that says what is wrong.
+/// The fault, as the end of a sentence.
 pub fn check_received(topic: &str) -> Result<(), &'static str> {
     check_text(topic)?;
     if topic.contains(['+', '#']) {
@@ -33,7 +33,7 @@ pub fn check_received(topic: &str) -> Result<(), &'static str> {
 /// Checks a topic filter.
 ///
 /// # Errors
-/// The end of a sentence that says what is wrong.
+/// The fault, as the end of a sentence.
 pub fn check_filter(filter: &str) -> Result<(), &'static str> {
     check_length(filter)?;
     check_text(filter)?;
@@ -56,8 +56,8 @@ fn check_length(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Checks what topics and filters share (§4.7.3). Control characters and non-characters are refused as §1.5.3 allows, since
-/// brokers close the connection for them.
+/// Checks the common rules of topics and filters (§4.7.3). Control characters and non-characters are refused as
+/// §1.5.3 allows, since brokers close the connection for them.
 fn check_text(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("must not be empty");
@@ -71,13 +71,13 @@ fn check_text(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Reports whether Unicode keeps this code point for no character ever (Unicode §23.7).
+/// Reports whether Unicode never assigns this code point to a character (Unicode §23.7).
 fn is_noncharacter(c: char) -> bool {
     let code = u32::from(c);
     (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
 }
 
-/// Whether `filter` selects `topic`. Both are taken as checked; of others the answer means
+/// Reports whether `filter` selects `topic`. Both must be checked; for others the answer means
 /// nothing, but there is one.
 pub fn topic_matches(filter: &str, topic: &str) -> bool {
     // §4.7.2: a wildcard in the first level does not reach $SYS and its like.

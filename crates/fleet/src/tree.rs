@@ -1,8 +1,8 @@
-//! The file as a tree of marked nodes: syntax, duplicate keys, and where everything stands.
+//! The file as a tree of marked nodes: syntax, duplicate keys, and the place of every node.
 //!
 //! serde_yaml checks types but loses places, and lets a duplicate key win in a map. So the file
 //! is read into this tree first, and every later message points into it. It is made while the parser goes through
-//! the file, and what is too much is refused there: nothing after this pass sees more than [`MAX_NODES`] values.
+//! the file, and too many are refused there: later passes see at most [`MAX_NODES`] values.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use super::problem::Report;
 use super::source::Source;
 use super::words::shorten;
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `~`, `null` or no value at all.
@@ -30,13 +30,13 @@ pub(super) enum Kind {
     Map,
 }
 
-/// A node of the file, its aliases filled in: what they stand for is shared.
+/// A node of the file with its aliases filled in. An alias shares the node of its anchor.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) kind: Kind,
-    /// The bytes of the file that it takes; those of the alias where it stands for another.
+    /// The node's bytes in the file; those of the alias, if the node comes by an alias.
     pub(super) span: Range<usize>,
-    /// A scalar's text: what the quotes hold, or a number as it is written.
+    /// A scalar's text: the text in quotes, or a number as it is written.
     pub(super) text: String,
     /// The items of a list.
     pub(super) items: Vec<Rc<Self>>,
@@ -49,7 +49,7 @@ pub(super) struct Node {
     size: Size,
 }
 
-/// How much a node and all below it are, with what aliases stand for.
+/// The size of a node with all nodes below, aliases counted as their values.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
     nodes: usize,
@@ -72,7 +72,7 @@ impl Node {
         }
     }
 
-    /// What an empty file holds.
+    /// The content of an empty file.
     fn nothing() -> Self {
         Self::new(Kind::Null, 0..0, String::new())
     }
@@ -119,7 +119,7 @@ impl Node {
 /// A key as messages call it: `password:hunter2` lacks its blank, and in `{ hunter2 }` there is a value in the
 /// place of a key. One that is `meant` as a known one may have no value.
 pub(super) fn shown_key(name: &Node, value: &Node, meant: Option<&str>) -> String {
-    // What an alias repeats as a key may be a secret in its own place.
+    // The key that an alias repeats may be a secret in its own place.
     if name.is_shared {
         return "…".to_owned();
     }
@@ -133,11 +133,11 @@ pub(super) fn shown_key(name: &Node, value: &Node, meant: Option<&str>) -> Strin
     }
 }
 
-/// The most values that a file holds, keys and what aliases stand for counted. A gateway with a hundred modems has
+/// The most values of a file, with keys and the values of aliases. A gateway with a hundred modems has
 /// about five thousand; each costs about a kilobyte until the file is judged.
 const MAX_NODES: usize = 40_000;
 
-/// The most bytes of text that a file holds, what aliases stand for counted.
+/// The most bytes of text in a file, with the texts of aliases.
 const MAX_TEXT: usize = 2 * 1024 * 1024;
 
 /// How deep brackets and blocks may be nested: serde_yaml ends at 128, and goes down once more for each.
@@ -163,7 +163,8 @@ pub(super) fn read(source: &Source, report: &mut Report) -> Option<Rc<Node>> {
         return None;
     }
     if let Some((at, directive)) = directives(&source.text).find(|(_, line)| !is_known(line)) {
-        let message = "no directive but `%YAML 1.1`, `%YAML 1.2` and `%TAG` may stand in this file";
+        let message =
+            "no directive but `%YAML 1.1`, `%YAML 1.2` and `%TAG` is allowed in this file";
         growing.refuse(at..at + directive.len(), message.to_owned());
         return None;
     }
@@ -182,7 +183,7 @@ pub(super) fn read(source: &Source, report: &mut Report) -> Option<Rc<Node>> {
     Some(growing.root.unwrap_or_else(|| Rc::new(Node::nothing())))
 }
 
-/// The most tokens that the parser keeps before it says what the first one is: those of a list or a mapping in
+/// The most tokens that the parser keeps before it returns the first one: those of a list or a mapping in
 /// brackets, which might be a key, until its end. [`MAX_NODES`] take two or three each; a token has a hundred bytes, and
 /// room is made for twice as many.
 const MAX_TOKENS: usize = 100_000;
@@ -229,7 +230,7 @@ impl Iterator for Counted<'_> {
             _ if self.line == Line::Comment => return Some(next),
             // A key begins and ends before it, and a value comes after it.
             ':' => 3,
-            // With what stands before it.
+            // With the text before it.
             ',' => 2,
             '[' | ']' | '{' | '}' | '&' | '*' | '!' | '?' => 1,
             _ => return Some(next),
@@ -242,7 +243,7 @@ impl Iterator for Counted<'_> {
 /// More lines that begin with `%` than there are directives; libyaml compares each with all before it.
 const MAX_DIRECTIVES: usize = 16;
 
-/// The lines before the document that begin with `%`, and where.
+/// The lines before the document that begin with `%`, with their places.
 fn directives(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut start = 0;
     let lines = text.split_inclusive(['\n', '\r']).map(move |line| {
@@ -368,7 +369,7 @@ impl Growing<'_> {
             }
             let shown = shown_key(name, value, None);
             let message = format!("duplicate key `{shown}`");
-            let help = "each key may stand once; there is one like it above".to_owned();
+            let help = "this key is there twice; remove one of the two".to_owned();
             self.report.error(self.source, name.span.clone(), &shown, message, Some(help));
         }
         if order.len() > MANY {
@@ -378,7 +379,7 @@ impl Growing<'_> {
 
     fn alias(&mut self, anchor: usize, place: Range<usize>) -> Option<()> {
         let Some(meant) = self.anchors.get(&anchor).map(Rc::clone) else {
-            return self.refuse(place, "an alias stands inside of what it stands for".to_owned());
+            return self.refuse(place, "this alias is inside its own anchor".to_owned());
         };
         if self.wants_key() && matches!(meant.kind, Kind::List | Kind::Map) {
             return self.refuse(place, "expected a single value as a key".to_owned());
@@ -392,7 +393,7 @@ impl Growing<'_> {
         self.open.last().is_some_and(|open| open.node.kind == Kind::Map && open.key.is_none())
     }
 
-    /// Takes a node in where it belongs.
+    /// Adds a node at its place.
     fn put(&mut self, mut node: Node, anchor: usize) {
         node.is_shared |= anchor > 0;
         let node = Rc::new(node);
@@ -412,7 +413,7 @@ impl Growing<'_> {
         }
     }
 
-    /// Counts what comes in, and sees whether anybody still waits for the answer.
+    /// Counts events, and ends early if the caller has left.
     fn spend(&mut self, size: Size, place: &Range<usize>) -> Option<()> {
         if self.report.is_stopped() {
             return None;
@@ -421,7 +422,7 @@ impl Growing<'_> {
             return self.refuse_values(place.clone());
         };
         let Some(bytes) = self.left.bytes.checked_sub(size.bytes) else {
-            let message = "the aliases of this file stand for too much text".to_owned();
+            let message = "the aliases of this file repeat too much text".to_owned();
             return self.refuse(place.clone(), message);
         };
         self.left = Size { nodes, bytes };
@@ -430,12 +431,12 @@ impl Growing<'_> {
 
     fn refuse_values(&mut self, place: Range<usize>) -> Option<()> {
         let message = format!(
-            "the file holds too many values: it may have {MAX_NODES}, with those that aliases stand for"
+            "the file holds too many values: at most {MAX_NODES} are allowed, with those that aliases repeat"
         );
         self.refuse(place, message)
     }
 
-    /// Refuses `!name`, and `!!map` of what is none; `!!str` and its like say what is so anyway.
+    /// Refuses `!name`, and `!!map` before anything but a mapping; `!!str` and its like change nothing.
     fn no_own_tag(&mut self, kind: Kind, tag: Option<&Tag>, place: &Range<usize>) -> Option<()> {
         let Some(tag) = tag else { return Some(()) };
         let says_so = match (of_yaml(tag).as_deref(), kind) {
@@ -458,11 +459,11 @@ impl Growing<'_> {
         let at = self.source.byte_of(error.marker().index());
         // `*` and `&` begin an alias and an anchor, and patterns begin with a `*`.
         let help = error.info().contains("anchor").then(|| {
-            "text that begins with `*` or `&` has to be in quotes, such as \"*-01\"".to_owned()
+            "text that begins with `*` or `&` must be in quotes, such as \"*-01\"".to_owned()
         });
         let message = match error.info() {
             info if info.contains("recursion limit") => TOO_DEEP.to_owned(),
-            info => format!("no valid YAML: {info}"),
+            info => format!("not valid YAML: {info}"),
         };
         self.report.error(self.source, at..at, "", message, help);
         None
@@ -480,7 +481,7 @@ fn of_yaml(tag: &Tag) -> Option<String> {
     whole.strip_prefix("tag:yaml.org,2002:").map(str::to_owned)
 }
 
-/// Reports whether a scalar is a value or none, as serde_yaml has it. A number or a boolean stays as it is written: `0123` is
+/// Reports whether a scalar is null, as serde_yaml reads it. A number or a boolean stays as it is written: `0123` is
 /// a name and not 123.
 fn kind_of(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
     let is_plain = style == ScalarStyle::Plain

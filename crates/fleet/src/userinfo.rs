@@ -1,6 +1,6 @@
 //! User and password in a URL, which no message shows.
 
-/// Replacement of what is not shown.
+/// The replacement of a hidden text.
 pub(super) const HIDDEN: &str = "***";
 
 /// Words that may stand before `://` and are not users.

@@ -1,4 +1,4 @@
-//! Single values of the file: what each must look like, and what it becomes.
+//! Single values of the file: the form of each, and its conversion.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -11,12 +11,12 @@ use super::topic;
 use super::userinfo::without_user;
 use crate::printable::printable;
 
-/// What is wrong with a value, as the end of a sentence that begins with its key.
+/// The fault of a value, as the end of a sentence that begins with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// Such as "must be …".
     pub(super) text: String,
-    /// What to write instead.
+    /// The cure.
     pub(super) help: Option<String>,
 }
 
@@ -38,39 +38,60 @@ pub(super) fn name(text: &str) -> Result<Name, Fault> {
 
 /// A duration with its unit, within bounds.
 pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Fault> {
-    let show = |d: Duration| humantime::format_duration(d).to_string();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        let help = format!("write `{text}s` if seconds are meant");
+        let help = format!("write `{text}s` for seconds");
         return Err(Fault::help("needs a unit", help));
     }
     let value = humantime::parse_duration(text).map_err(|_fault| {
-        Fault::help("is no duration", "write a number and a unit, such as `10s`, `500ms` or `2m`")
+        Fault::help("is not a time", "write a number and a unit, such as `10s`, `500ms` or `2m`")
     })?;
     if value < min || value > max {
-        return Err(Fault::new(format!("must be {} to {}", show(min), show(max))));
+        return Err(Fault::new(format!("must be {} to {}", shown_time(min), shown_time(max))));
     }
     Ok(value)
 }
 
-/// A keep-alive: whole seconds, since MQTT and the modems count in seconds (3.1.1 §3.1.2.10).
-pub(super) fn keep_alive(text: &str, min: u64, max: u64) -> Result<Duration, Fault> {
-    let (min, max) = (Duration::from_secs(min), Duration::from_secs(max));
-    let value = duration(text, min, max)?;
-    if value.subsec_nanos() != 0 {
-        return Err(Fault::new("must be whole seconds"));
-    }
-    Ok(value)
+/// A time as the file would have it.
+pub(super) fn shown_time(time: Duration) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    let time = time.as_millis();
+    let unit = units.iter().find(|(millis, _)| time > 0 && time.is_multiple_of(*millis));
+    unit.map_or_else(|| "0s".to_owned(), |(millis, unit)| format!("{}{unit}", time / millis))
 }
 
-/// A size in bytes, with or without a unit, of at least `min`.
-pub(super) fn size(text: &str, min: ByteSize) -> Result<u64, Fault> {
+/// A size as the file would have it.
+pub(super) fn shown_size(bytes: u64) -> String {
+    let units = [(1024 * 1024, "MiB"), (1000, "kB"), (1, "")];
+    let unit = units.iter().find(|(size, _)| bytes > 0 && bytes.is_multiple_of(*size));
+    unit.map_or_else(|| "0".to_owned(), |(size, unit)| format!("{}{unit}", bytes / size))
+}
+
+/// A size in bytes, with or without a unit, within bounds. `u64::MAX` stands for no upper bound.
+pub(super) fn size<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, Fault> {
     let value = ByteSize::from_str(text).map_err(|_fault| {
-        Fault::help("is no size", "write a number and a unit, such as `64MiB`")
+        Fault::help("is not a size", "write a number and a unit, such as `64MiB`")
     })?;
-    if value < min {
-        return Err(Fault::new(format!("must be at least {min}")));
-    }
-    Ok(value.as_u64())
+    let value = Some(value.as_u64()).filter(|bytes| (min..=max).contains(bytes));
+    let fault = || match max {
+        u64::MAX => Fault::new(format!("must be at least {}", shown_size(min))),
+        max => Fault::new(format!("must be {min} to {max} bytes")),
+    };
+    value.and_then(|bytes| T::try_from(bytes).ok()).ok_or_else(fault)
+}
+
+/// A whole number within bounds. `u64::MAX` stands for no upper bound. `unit` is empty, or stands in brackets.
+pub(super) fn number<T: TryFrom<u64>>(
+    text: &str,
+    min: u64,
+    max: u64,
+    unit: &str,
+) -> Result<T, Fault> {
+    let value = text.parse().ok().filter(|number| (min..=max).contains(number));
+    let fault = || match max {
+        u64::MAX => Fault::new(format!("must be a whole number of at least {min}{unit}")),
+        max => Fault::new(format!("must be a whole number of {min} to {max}{unit}")),
+    };
+    value.and_then(|number| T::try_from(number).ok()).ok_or_else(fault)
 }
 
 /// `true` or `false`.
@@ -155,25 +176,25 @@ pub(super) fn web_host(text: &str) -> Result<String, Fault> {
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
     let bare = bare.split(['/', ':']).next().unwrap_or_default();
     let instead = || match bare {
-        "" => "write it like `gw.example.com`".to_owned(),
+        "" => "write a name such as `gw.example.com`".to_owned(),
         bare => format!("write `{}`", shorten(bare)),
     };
     if text.parse::<SocketAddr>().is_ok() || is_address(text) {
-        let help = "leave it out: addresses are always taken";
-        return Err(Fault::help("is an address, and no host name", help));
+        let help = "leave the address out: addresses are always accepted";
+        return Err(Fault::help("is an address, not a host name", help));
     }
     if text.contains("://") {
         return Err(Fault::help("must be a host name without a scheme", instead()));
     }
     if text.contains('*') || text.starts_with('.') {
-        let help = "list each name: a wildcard would let in whoever may make a name below it";
+        let help = "list each name: with a wildcard, everyone who can make a name below it gets in";
         return Err(Fault::help("must be a whole host name", help));
     }
     if text.contains(':') {
         return Err(Fault::help("must be a host name without a port", instead()));
     }
     if !text.is_ascii() {
-        let help = "write it as browsers send it, in ASCII: `xn--…`";
+        let help = "write the name as browsers send it, in ASCII: `xn--…`";
         return Err(Fault::help("must be a host name in ASCII", help));
     }
     let name = text.strip_suffix('.').unwrap_or(text);
@@ -183,11 +204,11 @@ pub(super) fn web_host(text: &str) -> Result<String, Fault> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // Browsers read what ends with a number as an address.
+    // Browsers read a name that ends with a number as an address.
     let ends_with_number =
         name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     if name.len() > 253 || ends_with_number || !name.split('.').all(label) {
-        return Err(Fault::help("must be a host name", "write it like `gw.example.com`"));
+        return Err(Fault::help("must be a host name", "write a name such as `gw.example.com`"));
     }
     Ok(name.to_ascii_lowercase())
 }
@@ -231,7 +252,7 @@ pub(super) fn broker_url(text: &str) -> Result<BrokerUrl, Fault> {
     if rest.contains('@') {
         return Err(Fault::help(
             "must not hold a user name or a password",
-            "they have keys of their own: `username:` and `password: { file: … }`",
+            "write them as `username:` and `password: { file: … }`",
         ));
     }
     let address = |port| host_port(rest.strip_suffix('/').unwrap_or(rest), port);
@@ -252,7 +273,10 @@ pub(super) fn broker_url(text: &str) -> Result<BrokerUrl, Fault> {
 /// The address to listen on.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
     text.parse().map_err(|_fault| {
-        Fault::help("must be ADDRESS:PORT", "write `127.0.0.1:9810`; a name is not resolved here")
+        Fault::help(
+            "must be ADDRESS:PORT",
+            "write an address such as `127.0.0.1:9810`, not a host name",
+        )
     })
 }
 
@@ -348,11 +372,11 @@ pub(super) fn usb_path(text: &str) -> Result<String, Fault> {
     }
     Err(Fault::help(
         "must be a bus and its ports, such as `1-1.2`",
-        "`ls /sys/bus/usb/devices` shows those in use",
+        "`ls /sys/bus/usb/devices` shows the devices that are plugged in",
     ))
 }
 
-/// Whether it is the place of a USB device: a bus and its ports, such as `1-1.2`. USB has at most seven
+/// Reports whether a text is the place of a USB device: a bus and its ports, such as `1-1.2`. USB has at most seven
 /// tiers, the root and the device included.
 pub fn is_usb_path(text: &str) -> bool {
     let number = |part: &str| {
@@ -399,7 +423,6 @@ mod tests {
         for bad in ["", "x", "-1s", "61s", "0s", "999999999999999999999999y"] {
             assert!(duration(bad, min, max).is_err(), "{bad}");
         }
-        assert!(keep_alive("1500ms", 1, 60).is_err());
     }
 
     #[test]
@@ -424,11 +447,11 @@ mod tests {
             ("*.example.com", "each name"),
             ("gw.*", "each name"),
             (".example.com", "each name"),
-            ("192.0.2.1", "leave it out"),
-            ("192.0.2.1:80", "leave it out"),
-            ("::1", "leave it out"),
-            ("[::1]", "leave it out"),
-            ("[::1]:80", "leave it out"),
+            ("192.0.2.1", "leave the address out"),
+            ("192.0.2.1:80", "leave the address out"),
+            ("::1", "leave the address out"),
+            ("[::1]", "leave the address out"),
+            ("[::1]:80", "leave the address out"),
             ("g\u{e4}teway.example", "xn--"),
             ("gw.example.com/x", "gw.example.com"),
             ("", "gw.example.com"),

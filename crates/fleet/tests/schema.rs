@@ -15,7 +15,7 @@ use serde_json::Value;
 const CONTRACT: &str = include_str!("fixtures/contract.yaml");
 
 /// As much of JSON Schema's rules as our schema uses, patterns left out. An unknown keyword is a
-/// failure, so that nothing passes because nobody looked.
+/// failure, so that no rule is skipped unseen.
 fn fault(schema: &Value, root: &Value, value: &Value, path: &str) -> Option<String> {
     let rules = match schema {
         Value::Bool(true) => return None,
@@ -36,8 +36,8 @@ fn keyword(
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let object = value.as_object();
     match rule {
-        "$schema" | "$defs" | "title" | "description" | "examples" | "pattern"
-        | "propertyNames" | "patternProperties" => None,
+        "$schema" | "$defs" | "title" | "description" | "examples" | "default" | "x-modemfleet"
+        | "pattern" | "propertyNames" | "patternProperties" => None,
         "$ref" => {
             let target = root.pointer(wanted.as_str().unwrap().trim_start_matches('#')).unwrap();
             fault(target, root, value, path)
@@ -51,6 +51,8 @@ fn keyword(
         "required" => broken(object.is_some_and(|object| {
             list(wanted).iter().any(|key| !object.contains_key(key.as_str().unwrap()))
         })),
+        "minimum" => broken(value.as_u64().is_some_and(|number| Some(number) < wanted.as_u64())),
+        "maximum" => broken(value.as_u64().is_some_and(|number| Some(number) > wanted.as_u64())),
         "minProperties" => broken(object.is_some_and(|all| count(all.len()) < wanted.as_u64())),
         "maxProperties" => broken(object.is_some_and(|all| count(all.len()) > wanted.as_u64())),
         "items" => value

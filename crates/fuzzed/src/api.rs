@@ -3,12 +3,14 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use agent::http::{self, App, Bounds, Door, Guesses, Tokens};
+use agent::chronicle::Chronicle;
+use agent::http::{
+    self, App, Console, Door, Gate, Listings, Receipts, Reloading, Status, Streams, Tokens,
+};
 use agent::logging::{self, Format, Log};
 use agent::messages::forward::Given;
 use agent::modems::devices::Devices;
 use agent::reload::{Contents, Planner, Reloads};
-use agent::upkeep::history::History;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
@@ -137,24 +139,22 @@ fn router(gateway: &Gateway, door: Door) -> Router {
     let (view, metrics) = (gateway.view.clone(), Arc::clone(&gateway.metrics));
     // Nothing reloads: the fleet file has a target of its own.
     let (reloads, _) = Reloads::new();
+    let tokens = watch::channel(Tokens::default()).1;
+    let gate = Gate::new(tokens.clone(), view.clone(), Arc::clone(&metrics), stop.clone());
     http::router(App {
+        gate: gate.at(door),
         hand_in: gateway.hand_in(&stop),
-        downlink: gateway.downlink.clone(),
-        given: Given::default(),
+        receipts: Receipts::new(view.queue.clone(), Given::default()),
+        status: Status::new(view.clone(), tokens),
         devices: Devices::new(watch::channel(Sightings::default()).1, &view, &metrics),
-        places: http::Places::new(Arc::clone(&metrics)),
+        listings: Listings::default(),
+        chronicle: Chronicle::default(),
+        console: Console::new(gateway.catalog.commands()),
+        log: log().clone(),
+        reloading: Reloading::new(reloads, planner(gateway, &stop)),
+        streams: Streams::new(gateway.downlink.clone(), stop),
         view,
         metrics,
-        history: Arc::new(History::default()),
-        bounds: Bounds::default(),
-        commands: gateway.catalog.commands(),
-        log: log().clone(),
-        tokens: watch::channel(Tokens::default()).1,
-        guesses: Arc::new(Guesses::default()),
-        door,
-        planner: planner(gateway, &stop),
-        reloads,
-        stop,
     })
 }
 

@@ -55,6 +55,71 @@ impl AgeClock {
     }
 }
 
+/// The interval at which the clock is saved: a kill makes everything younger by that at most.
+const SAVE: Age = 60 * 60 * 1000;
+
+/// The difference from this clock by which the wall clock counts as set.
+const WAS_SET: u64 = 60 * 1000;
+
+/// The clock, and its state in the file.
+///
+/// The file never lags by more than [`SAVE`], nor by a setting of the wall clock, once
+/// [due](Self::due) states are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeptClock {
+    clock: AgeClock,
+    in_file: Option<Saved>,
+}
+
+impl KeptClock {
+    /// Begins without a file.
+    pub(crate) fn begin(now: Moment) -> Self {
+        Self { clock: AgeClock::resume(None, now), in_file: None }
+    }
+
+    /// Continues from the state in a file, if it has one.
+    pub(crate) fn resume(&mut self, saved: Option<Saved>, now: Moment) {
+        self.clock = AgeClock::resume(saved, now);
+    }
+
+    /// Returns the clock's time at this moment.
+    pub(crate) fn at(&self, now: Moment) -> Age {
+        self.clock.at(now)
+    }
+
+    /// Returns the state at this moment.
+    pub(crate) fn state(&self, now: Moment) -> Saved {
+        Saved { age: self.at(now), wall: now.wall }
+    }
+
+    /// Returns the state, if it has to be written now.
+    pub(crate) fn due(&self, now: Moment) -> Option<Saved> {
+        let state = self.state(now);
+        let due = self.in_file.is_none_or(|saved| {
+            let age = state.age.saturating_sub(saved.age);
+            let wall = state.wall.saturating_sub(saved.wall);
+            age >= SAVE || age.abs_diff(wall) >= WAS_SET
+        });
+        due.then_some(state)
+    }
+
+    /// Returns the state in the file, if known.
+    pub(crate) fn in_file(&self) -> Option<Saved> {
+        self.in_file
+    }
+
+    /// Notes the state that was written.
+    pub(crate) fn written(&mut self, saved: Option<Saved>) {
+        self.in_file = saved.or(self.in_file);
+    }
+
+    /// Has the state written with the next commit: the file is another one, or the last commit is
+    /// near.
+    pub(crate) fn write_soon(&mut self) {
+        self.in_file = None;
+    }
+}
+
 pub(crate) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
@@ -110,5 +175,25 @@ mod tests {
         ] {
             assert_eq!(AgeClock::resume(saved, opened).at(later), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn the_state_is_written_each_hour_and_when_the_wall_clock_is_set() {
+        let moment = |seconds: u64, set: i64| Moment {
+            wall: SET + millis(Duration::from_secs(seconds)) + set,
+            running: Duration::from_secs(seconds),
+        };
+        let mut clock = KeptClock::begin(moment(0, 0));
+        let first = clock.due(moment(0, 0));
+        assert!(first.is_some(), "the file has none");
+        clock.written(first);
+        assert_eq!(clock.due(moment(3599, 0)), None);
+        assert!(clock.due(moment(3600, 0)).is_some());
+        assert!(clock.due(moment(5, 60_000)).is_some() && clock.due(moment(5, -60_000)).is_some());
+        assert_eq!(clock.due(moment(5, 59_999)), None);
+        clock.written(None);
+        assert_eq!(clock.in_file(), first, "nothing was written");
+        clock.write_soon();
+        assert!(clock.due(moment(5, 0)).is_some());
     }
 }

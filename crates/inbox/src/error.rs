@@ -169,7 +169,7 @@ impl OpenError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
     /// This reader knows no such message: a bound removed it, or it never existed.
-    #[error("the cursor is not known: what it names was given up, or never was there")]
+    #[error("the cursor is not known: its message was dropped, or never existed")]
     UnknownCursor,
     /// No reader of this name is known.
     #[error("there is no such reader")]

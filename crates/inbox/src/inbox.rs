@@ -12,12 +12,11 @@ use crate::{
     age,
     error::{AttachError, OpenError, ReadError, StoreError},
     message::{NewMessage, Seq},
+    number::to_i64,
     reader::Matches,
+    readers::{Attached, Wish},
     stat::Stat,
-    store::to_i64,
-    writer::{
-        Attached, Bounds, Command, Completion, Page, Put, ReaderPage, Shared, Slow, Wish, Writer,
-    },
+    writer::{Bounds, Command, Completion, Page, Put, ReaderPage, Shared, Slow, Writer},
 };
 
 /// The number of messages that may wait to be stored. A disk may pause for a while; with payloads

@@ -23,9 +23,12 @@ mod age;
 mod cursor;
 mod error;
 mod inbox;
+mod line;
 mod lock;
 mod message;
+mod number;
 mod reader;
+mod readers;
 mod schema;
 mod stat;
 mod store;
@@ -36,8 +39,9 @@ pub use error::{AttachError, Cause, OpenError, ReadError, StoreError};
 pub use inbox::{Config, Hold, Inbox};
 pub use message::{Message, NewMessage, OVERHEAD, Seq};
 pub use reader::{MAX_READERS, MAX_SESSIONS};
+pub use readers::Attached;
 pub use stat::{Dropped, Failing, Stat, Waiting};
-pub use writer::{Attached, Page, ReaderPage, Slow};
+pub use writer::{Page, ReaderPage, Slow};
 
 #[cfg(test)]
 mod tests;

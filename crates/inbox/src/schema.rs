@@ -17,6 +17,9 @@ use crate::{
 /// The file inside the inbox's folder.
 pub(crate) const FILE: &str = "inbox.db";
 
+/// The log of writes that are not in the file yet.
+pub(crate) const LOG: &str = "inbox.db-wal";
+
 /// The format this program writes, kept in `user_version`.
 const VERSION: i64 = 1;
 

@@ -6,13 +6,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, params};
 
 use crate::{
     age::{Age, Saved},
     error::OpenError,
+    line::Line,
     message::{Message, NewMessage, Seq},
-    reader::{Filter, Kind, Reader},
+    number::{to_i64, to_u64},
+    reader::{Filter, Kind, OnDisk, Reader},
     schema,
 };
 
@@ -29,40 +31,11 @@ pub(crate) struct Store {
     pub(crate) faults: std::sync::Arc<std::sync::atomic::AtomicU32>,
 }
 
-/// The ends of the line of messages, and its size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// The first message, or the next number if there are no messages.
-    pub(crate) first: Seq,
-    /// The last message that was ever put.
-    pub(crate) last: Seq,
-    /// The size of all messages before the first.
-    pub(crate) before: i64,
-    /// The size of all messages ever put.
-    pub(crate) total: i64,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self { first: 1, last: 0, before: 0, total: 0 }
-    }
-}
-
-impl Line {
-    pub(crate) fn messages(&self) -> u64 {
-        to_u64(self.last.saturating_sub(self.first).saturating_add(1))
-    }
-
-    pub(crate) fn bytes(&self) -> i64 {
-        self.total.saturating_sub(self.before)
-    }
-}
-
 /// The contents of a file when it was opened.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) line: Line,
-    /// `None` for a file that was just made.
+    /// `None` for a file that was just made, like the state.
+    pub(crate) line: Option<Line>,
     pub(crate) state: Option<(u32, Saved)>,
     pub(crate) readers: Vec<Reader>,
 }
@@ -119,14 +92,15 @@ impl Store {
             .optional()?;
         let mut line = Line::default();
         if let Some((_, last, total)) = state {
-            line = Line { first: i64::saturating_add(last, 1), last, before: total, total };
+            line = Line::empty(last, total);
         }
         if let Some((first, last)) = self.ends()? {
-            let total = self.last_total()?.unwrap_or(line.total);
+            let total = self.last_total()?.unwrap_or(line.total());
             let before = self.total_before(first)?.unwrap_or(total);
-            line = Line { first, last, before, total };
+            line = Line::of(first, last, before, total);
         }
         let readers = self.load_readers(now)?;
+        let line = state.is_some().then_some(line);
         Ok(Loaded { line, state: state.map(|(state, ..)| state), readers })
     }
 
@@ -164,8 +138,8 @@ impl Store {
             let mut reader = Reader::new(kind, &name, row.get(3)?, seen);
             reader.owner = row.get(2)?;
             reader.expiry = row.get(4)?;
-            reader.on_disk = true;
-            reader.dirty = row.get(6)?;
+            // It was connected when the agent ended.
+            reader.on_disk = OnDisk::read(seen, row.get(6)?);
             Ok(reader)
         })?;
         let mut all = Vec::new();
@@ -194,18 +168,19 @@ impl Store {
                 "insert or replace into state (id, epoch, last_seq, last_total, age, wall)
                  values (1, ?, ?, ?, ?, ?)",
             )?
-            .execute(params![epoch, line.last, line.total, saved.age, saved.wall])
+            .execute(params![epoch, line.last(), line.total(), saved.age, saved.wall])
             .map(drop)
     }
 
+    /// Writes the last message of the line.
     pub(crate) fn insert(
         &self,
-        seq: Seq,
-        total: i64,
+        line: &Line,
         message: &NewMessage,
         aged: Age,
         wall: i64,
     ) -> rusqlite::Result<()> {
+        let seq = line.last();
         self.conn
             .prepare_cached(
                 "insert into message (seq, total, size, at, aged, qos, crc, source, topic, payload)
@@ -213,7 +188,7 @@ impl Store {
             )?
             .execute(params![
                 seq,
-                total,
+                line.total(),
                 to_i64(message.size()),
                 wall,
                 aged,
@@ -376,6 +351,14 @@ impl Store {
         Ok(())
     }
 
+    /// Closes the file and leaves its log as it is: another file's log may have that name by now.
+    pub(crate) fn abandon(self) {
+        let kept = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        if let Err(error) = kept {
+            tracing::debug!(error = %error, "could not keep the log of a removed file");
+        }
+    }
+
     /// Moves the log into the file and closes it.
     pub(crate) fn close(self) -> rusqlite::Result<()> {
         self.conn.flush_prepared_statement_cache();
@@ -438,13 +421,4 @@ fn crc(seq: Seq, wall: i64, qos: u8, source: &str, topic: &str, payload: &[u8]) 
         hasher.update(part);
     }
     hasher.finalize()
-}
-
-/// SQLite's integers are signed; our amounts never come near the end of either range.
-pub(crate) fn to_i64(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn to_u64(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
 }

@@ -149,7 +149,7 @@ impl Desk {
     }
 
     fn fail(&self, commits: u32) {
-        self.writer.faults.store(commits, Ordering::SeqCst);
+        self.writer.fail(commits);
     }
 }
 

@@ -5,52 +5,43 @@
 //! are written after that. Last the reading, which so sees only messages that are on disk.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
-    age::{Age, AgeClock, Clock, Moment, Saved, millis},
-    cursor::Cursor,
+    age::{Age, Clock, KeptClock, Moment},
     error::{AttachError, OpenError, ReadError, StoreError},
-    lock::DirLock,
-    message::{Message, NewMessage, Seq},
-    reader::{Kind, Matches, Reader},
-    stat::{Stat, Waiting},
-    store::{Line, Store, to_i64, to_u64},
+    line::Line,
+    message::{NewMessage, Seq},
+    number::to_u64,
+    reader::{Kind, Matches},
+    readers::{Attached, Memory, Readers, Wish},
+    stat::Stat,
 };
 
 mod bounds;
-mod ground;
+mod figures;
+mod files;
 mod puts;
-mod readers;
-mod sessions;
+mod reading;
 
-use ground::Ground;
+use figures::Figures;
+pub(crate) use figures::Shared;
+use files::Files;
+pub use reading::{Page, ReaderPage};
 
 /// The most commands in a batch. Bounds how long the first of them waits for the last.
 const MAX_BATCH: usize = 256;
 
 /// Longest sleep of the thread: ages are checked after it.
 const LOOK: Duration = Duration::from_secs(60);
-
-/// The interval at which the clock of ages is saved: a kill makes everything younger by that at
-/// most.
-const SAVE_AGE: i64 = 60 * 60 * 1000;
-
-/// The difference from the clock of ages by which the wall clock counts as set.
-const WAS_SET: i64 = 60 * 1000;
-
-/// The wait before a file that could not be opened is tried again.
-const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// Receives a message's result; called by the writer's thread, so it must return at once.
 pub(crate) type Then = Box<dyn FnOnce(Result<Seq, StoreError>) + Send>;
@@ -90,53 +81,6 @@ pub(crate) struct Put {
 /// The newest messages are refused: earlier messages are not stored yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slow;
-
-/// A client's request for a session.
-#[derive(Debug)]
-pub(crate) struct Wish {
-    pub(crate) name: String,
-    pub(crate) owner: Option<String>,
-    /// True if the rest of an earlier session is to be removed.
-    pub(crate) clean: bool,
-    /// The time for which the session outlives its connection; `None`: as long as the bound allows.
-    pub(crate) expiry: Option<Duration>,
-}
-
-/// A session held by a connection.
-#[derive(Debug)]
-pub struct Attached {
-    /// True if it was there before.
-    pub present: bool,
-    /// The time for which it outlives the connection.
-    pub expiry: Duration,
-    /// Its filters with their QoS.
-    pub filters: Vec<(String, u8)>,
-    /// The position: all messages up to this one are confirmed or unwanted.
-    pub position: Seq,
-    /// All messages up to this one may have been sent before.
-    pub sent: Seq,
-    pub(crate) hold: u64,
-}
-
-/// Messages for a session.
-#[derive(Debug)]
-pub struct Page {
-    /// Messages that its filters take, in order.
-    pub messages: Vec<Message>,
-    /// All messages up to this one were looked at.
-    pub through: Seq,
-}
-
-/// Messages for a reader.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ReaderPage {
-    /// In order, each with the cursor that names it.
-    pub messages: Vec<(Cursor, Message)>,
-    /// The number of messages that a bound removed since the reader's last confirmed message.
-    pub missed: u64,
-    /// True if there are more.
-    pub more: bool,
-}
 
 type Answer<T> = oneshot::Sender<T>;
 
@@ -184,51 +128,6 @@ pub(crate) enum Command {
 /// The rest of a request, after the changes of its batch are written or failed.
 type Settle = Box<dyn FnOnce(&mut Writer, &Result<(), StoreError>)>;
 
-/// State that callers and the writer share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    stat: Mutex<Stat>,
-    /// The owners of the sessions.
-    owners: Mutex<HashMap<String, Option<String>>>,
-    pub(crate) slow: AtomicU64,
-    pub(crate) stored: watch::Sender<Seq>,
-    pub(crate) ended: watch::Sender<bool>,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self {
-            stat: Mutex::default(),
-            owners: Mutex::default(),
-            slow: AtomicU64::new(0),
-            stored: watch::Sender::new(0),
-            ended: watch::Sender::new(false),
-        }
-    }
-}
-
-impl Shared {
-    pub(crate) fn stat(&self) -> Stat {
-        let mut stat = self.stat.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        stat.dropped.slow = self.slow.load(Ordering::Relaxed);
-        stat
-    }
-
-    /// Returns the owner of the session of this name; `None` if there is no session.
-    pub(crate) fn owner(&self, name: &str) -> Option<Option<String>> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-}
-
-/// Reports that the writer ended, even after a panic.
-struct End(Arc<Shared>);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.ended.send_replace(true);
-    }
-}
-
 /// The bounds of the content.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -240,32 +139,17 @@ pub(crate) struct Bounds {
 
 /// The state of the thread.
 pub(crate) struct Writer {
-    dir: PathBuf,
     clock: Clock,
-    matches: Matches,
     bounds: Bounds,
-    shared: Arc<Shared>,
-    /// The open file; none while the disk refuses it.
-    ground: Option<Ground>,
-    /// The earliest moment of the next try.
-    open_again: Duration,
+    files: Files,
+    /// The number of the first file of this run; it is part of the cursors.
     epoch: Option<u32>,
-    age: AgeClock,
-    saved: Option<Saved>,
+    age: KeptClock,
     line: Line,
-    readers: BTreeMap<(Kind, String), Reader>,
-    /// Rows to remove from the file.
-    removed: BTreeSet<(Kind, String)>,
-    /// Messages with wrong checksums, which were counted.
-    damaged: BTreeSet<Seq>,
-    holds: u64,
-    /// True while a session was granted something that is not on disk yet.
-    is_urgent: bool,
+    readers: Readers,
+    figures: Figures,
     /// True if there is more to remove, or to look at, than a step does.
     is_behind: bool,
-    stat: Stat,
-    #[cfg(test)]
-    pub(crate) faults: Arc<std::sync::atomic::AtomicU32>,
 }
 
 impl Writer {
@@ -277,32 +161,22 @@ impl Writer {
         shared: Arc<Shared>,
     ) -> Result<Self, OpenError> {
         let now = clock();
+        let memory = Memory { reader: bounds.age, session: bounds.session };
         let mut writer = Self {
-            dir,
-            matches,
-            bounds,
-            shared,
-            ground: None,
-            open_again: Duration::ZERO,
-            epoch: None,
-            age: AgeClock::resume(None, now),
-            saved: None,
-            line: Line::default(),
-            readers: BTreeMap::new(),
-            removed: BTreeSet::new(),
-            damaged: BTreeSet::new(),
-            holds: 0,
-            is_urgent: false,
-            is_behind: false,
-            stat: Stat::default(),
             clock,
-            #[cfg(test)]
-            faults: Arc::default(),
+            bounds,
+            files: Files::new(dir),
+            epoch: None,
+            age: KeptClock::begin(now),
+            line: Line::default(),
+            readers: Readers::new(matches, memory),
+            figures: Figures::new(shared),
+            is_behind: false,
         };
         match writer.open(now) {
             Ok(()) => {}
             // The agent runs on without it, and the file is tried again.
-            Err(error) if error.disk().is_some() => writer.cannot_open(&error, now),
+            Err(error) if error.disk().is_some() => writer.files.cannot_open(&error, now),
             Err(error) => return Err(error),
         }
         writer.publish(writer.age.at(now));
@@ -311,7 +185,7 @@ impl Writer {
 
     /// Serves until a command to close.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
-        let end = End(Arc::clone(&self.shared));
+        let end = self.figures.end();
         loop {
             let mut batch = Vec::new();
             let patience = if self.is_behind { Duration::ZERO } else { LOOK };
@@ -334,17 +208,13 @@ impl Writer {
 
     fn close(mut self) {
         let now = (self.clock)();
-        self.saved = None;
+        self.age.write_soon();
         // Unwritable changes were reported before.
         let _ = self.save(now);
-        if let Some(ground) = self.ground
-            && let Err(error) = ground.close()
-        {
-            // Nothing is lost: answered messages are in the log, which the next start reads.
-            tracing::warn!(error = %error, "could not close the inbox's file cleanly");
-        }
+        self.files.close();
     }
 
+    /// Does one round: the messages, then the requests and their positions, then the reading.
     pub(crate) fn step(&mut self, batch: Vec<Command>) {
         let now = (self.clock)();
         self.open_if_due(now);
@@ -375,11 +245,11 @@ impl Writer {
             // They were taken out before.
             Command::Put(_) | Command::Close => None,
             Command::Attach(wish, answer) => {
-                let attached = self.attach(wish, now);
+                let attached = self.readers.attach(wish, &self.line, now);
                 Some(Box::new(move |_, _| drop(answer.send(attached))))
             }
             Command::Subscribe(name, filters, answer) => {
-                let is_on_disk = self.subscribe(&name, filters);
+                let is_on_disk = self.readers.subscribe(&name, filters, self.line.last());
                 Some(Box::new(move |_, saved| {
                     // A session that the file does not know ends with the agent, and its client
                     // learns that then.
@@ -388,26 +258,27 @@ impl Writer {
                 }))
             }
             Command::Unsubscribe(name, filters, answer) => {
-                let found = self.unsubscribe(&name, &filters);
+                let found = self.readers.unsubscribe(&name, &filters);
                 Some(Box::new(move |_, saved| drop(answer.send(saved.clone().map(|()| found)))))
             }
             Command::Next { name, after, limit, answer } => Some(Box::new(move |writer, _| {
                 drop(answer.send(writer.next(&name, after, limit)));
             })),
             Command::Confirm { name, through, answer } => {
-                self.confirm(Kind::Session, &name, through);
+                let through = through.min(self.line.last());
+                self.readers.confirm(Kind::Session, &name, through);
                 Some(Box::new(move |_, saved| drop(answer.send(saved.clone()))))
             }
             Command::Detach { name, hold, expiry } => {
-                self.detach(&name, hold, expiry, now);
+                self.readers.detach(&name, hold, expiry, now);
                 None
             }
             Command::End { name, owner } => {
-                self.end(&name, owner.as_deref());
+                self.readers.end(&name, owner.as_deref());
                 None
             }
             Command::Read { name, after, limit, answer } => {
-                let known = self.meet(&name, now);
+                let known = self.readers.meet(&name, &self.line, now);
                 Some(Box::new(move |writer, _| {
                     let page = known.and_then(|()| writer.read(&name, after.as_deref(), limit));
                     drop(answer.send(page));
@@ -421,69 +292,87 @@ impl Writer {
                 }))
             }
             Command::Forget(name, answer) => {
-                let found = self.remove(Kind::Reader, &name);
+                let found = self.readers.remove(Kind::Reader, &name);
                 Some(Box::new(move |_, saved| drop(answer.send(saved.clone().map(|()| found)))))
             }
         }
     }
 
-    /// Forgets a reader or a session.
-    fn remove(&mut self, kind: Kind, name: &str) -> bool {
-        let key = (kind, name.to_owned());
-        let found = self.readers.remove(&key).is_some();
-        if found {
-            self.removed.insert(key);
-        }
-        found
+    /// Opens the file, and takes over what it holds. Known values take precedence.
+    fn open(&mut self, now: Moment) -> Result<(), OpenError> {
+        let Self { files, epoch, age, line, readers, figures, .. } = self;
+        files.open(now, age.at(now), |loaded, store| {
+            let is_first = line.last() == 0;
+            let is_new = loaded.state.is_none();
+            if let Some(lost) = line.adopt(loaded.line) {
+                figures.lost(lost);
+                store.remove_through(line.last())?;
+            }
+            let (found, saved) = loaded.state.unzip();
+            if epoch.is_none() {
+                age.resume(saved, now);
+            }
+            let epoch = *epoch.get_or_insert_with(|| found.unwrap_or_else(|| fastrand::u32(..)));
+            // The new file, or the new moment, is written with the next commit.
+            age.write_soon();
+            readers.adopt(loaded.readers, is_first, line, age.at(now));
+            if is_new {
+                // Without it, messages would begin at any number.
+                store.save_state(epoch, line, age.state(now))?;
+            }
+            Ok(())
+        })
     }
 
-    /// Confirms everything up to `through`, within the existing messages.
-    fn confirm(&mut self, kind: Kind, name: &str, through: Seq) {
-        let through = through.min(self.line.last);
-        if let Some(reader) = self.readers.get_mut(&(kind, name.to_owned())) {
-            reader.confirm(through);
+    /// Opens the file again, when that is due or the files were taken away.
+    fn open_if_due(&mut self, now: Moment) {
+        if !self.files.are_gone(now) && !self.files.is_due(now) {
+            return;
+        }
+        match self.open(now) {
+            Ok(()) => tracing::info!("the inbox is open again"),
+            Err(error) => self.files.cannot_open(&error, now),
         }
     }
 
-    fn cursor(&self, seq: Seq) -> Cursor {
-        Cursor { epoch: self.epoch.unwrap_or_default(), seq }
+    /// Moves the damaged file aside, and continues the line in a new file. `false` if that failed.
+    fn rescue(&mut self, error: &StoreError, now: Moment) -> bool {
+        if !self.files.give_up(error, now) {
+            return false;
+        }
+        self.figures.lost(self.line.give_up());
+        let opened = self.open(now);
+        if let Err(error) = &opened {
+            self.files.cannot_open(error, now);
+        }
+        opened.is_ok()
     }
 
     /// Publishes the present figures.
     fn publish(&mut self, now: Age) {
-        self.stat.messages = self.line.messages();
-        self.stat.bytes = to_u64(self.line.bytes());
-        let of = |kind| {
-            let of_kind = self.readers.values().filter(move |reader| reader.kind == kind);
-            of_kind.map(|reader| self.waiting(reader, now)).collect()
+        let stat = Stat {
+            messages: self.line.messages(),
+            bytes: to_u64(self.line.bytes()),
+            failed_commits: self.files.failed_commits(),
+            failing: self.files.failing(),
+            corruptions: self.files.corruptions(),
+            readers: self.readers.waiting(Kind::Reader, &self.line, now),
+            sessions: self.readers.waiting(Kind::Session, &self.line, now),
+            ..Stat::default()
         };
-        (self.stat.readers, self.stat.sessions) = (of(Kind::Reader), of(Kind::Session));
-        let sessions = self.readers.values().filter(|reader| reader.kind == Kind::Session);
-        let owners = sessions.map(|s| (s.name.clone(), s.owner.clone())).collect();
-        *self.shared.owners.lock().unwrap_or_else(PoisonError::into_inner) = owners;
-        *self.shared.stat.lock().unwrap_or_else(PoisonError::into_inner) = self.stat.clone();
-        let last = self.line.last;
-        self.shared.stored.send_if_modified(|told| std::mem::replace(told, last) != last);
+        self.figures.publish(stat, self.readers.owners(), self.line.last());
+    }
+}
+
+#[cfg(test)]
+impl Writer {
+    /// Acts as if the file could not be opened for some time.
+    pub(crate) fn lose_file(&mut self) {
+        self.files.lose((self.clock)());
     }
 
-    fn waiting(&self, reader: &Reader, now: Age) -> Waiting {
-        let had = reader.position.max(self.line.first.saturating_sub(1));
-        let away = to_u64(now.saturating_sub(reader.seen));
-        Waiting {
-            name: reader.name.clone(),
-            behind: to_u64(self.line.last.saturating_sub(had)),
-            away: reader.attached.is_none().then(|| Duration::from_millis(away)),
-        }
-    }
-
-    /// Returns the time of both clocks, if it has to be written now.
-    fn unsaved(&self, now: Moment) -> Option<Saved> {
-        let shown = Saved { age: self.age.at(now), wall: now.wall };
-        let due = self.saved.is_none_or(|saved| {
-            let (age, wall) =
-                (shown.age.saturating_sub(saved.age), shown.wall.saturating_sub(saved.wall));
-            age >= SAVE_AGE || age.abs_diff(wall) >= WAS_SET.unsigned_abs()
-        });
-        due.then_some(shown)
+    /// Lets this many of the next commits fail.
+    pub(crate) fn fail(&self, commits: u32) {
+        self.files.faults.store(commits, std::sync::atomic::Ordering::SeqCst);
     }
 }

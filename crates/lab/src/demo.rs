@@ -81,7 +81,7 @@ pub async fn run(time: Option<Duration>) -> anyhow::Result<bool> {
 
 /// Returns the error for a second interruption: the demo stops at once, and the agent is killed.
 fn in_a_hurry() -> anyhow::Error {
-    anyhow!("interrupted again: ended at once")
+    anyhow!("interrupted again: stopped at once")
 }
 
 /// The way in which the demo ended.
@@ -182,7 +182,7 @@ impl Demo {
              the agent (process {agent}), its files in {}\n\
              metrics: curl -s http://{http}/metrics\n\
              modems:  curl -s http://{http}/api/v1/modems\n\
-             hand in: curl -X POST 'http://{http}/api/v1/publish?topic=hello' -d hi\n\
+             publish: curl -X POST 'http://{http}/api/v1/publish?topic=hello' -d hi\n\
              watch:   mosquitto_sub -h {} -p {} -t '#' -v",
             self.folder.join("").display(),
             broker.ip(),
@@ -210,7 +210,7 @@ impl Demo {
         stop.cancel();
         self.script.shutdown().await;
         script::restore(&self.modems).await;
-        self.event("no more load: waiting until everything has arrived")?;
+        self.event("no more load: waiting until all messages have arrived")?;
         self.queued = None;
         let drained = |demo: &Self| {
             demo.load.is_empty() && demo.tally.missing() == 0 && demo.queued == Some(0)
@@ -219,7 +219,7 @@ impl Demo {
             Wait::Done => Ok(End::Over),
             Wait::Interrupted => Ok(End::Twice),
             Wait::Late => {
-                self.event(&format!("gave up waiting after {DRAIN:?}"))?;
+                self.event(&format!("stopped waiting after {DRAIN:?}"))?;
                 Ok(End::Over)
             }
         }
@@ -279,7 +279,7 @@ impl Demo {
             News::Accepted { number, print, at } => self.tally.accepted(number, print, at),
             News::Refused(why) => {
                 self.tally.refused += 1;
-                return self.event(&format!("not taken: {why}"));
+                return self.event(&format!("not accepted: {why}"));
             }
             News::Arrived { number, print, at } => {
                 self.tally.arrived(number, print, at);
@@ -328,8 +328,8 @@ impl Demo {
             None => "-".to_owned(),
         };
         let text = format!(
-            "\nhanded in: {handed_in}\nacknowledged: {}\nreceived: {received}\nduplicates: {duplicates}\n\
-             lost: {lost}\ndamaged: {damaged}\nnot taken: {refused}\nlatency p50: {}\nlatency p99: {}\n\
+            "\npublished: {handed_in}\nacknowledged: {}\nreceived: {received}\nduplicates: {duplicates}\n\
+             lost: {lost}\ndamaged: {damaged}\nnot accepted: {refused}\nlatency p50: {}\nlatency p99: {}\n\
              reconnects: {}\n{}",
             reading.acknowledged,
             latency(500),
@@ -344,11 +344,9 @@ impl Demo {
 
 fn verdict(handed_in: u64, lost: usize, damaged: u64) -> &'static str {
     match (handed_in, lost, damaged) {
-        (0, ..) => "nothing was handed in",
+        (0, ..) => "nothing was published",
         (_, 0, 0) => "nothing was lost",
-        _ => {
-            "THIS SHOULD NOT BE: not everything that was answered with 202 arrived as it was handed in"
-        }
+        _ => "FAILED: not every message that was answered with 202 arrived unchanged",
     }
 }
 
@@ -413,7 +411,7 @@ async fn free_port() -> io::Result<SocketAddr> {
 
 fn part_ended(ended: Result<anyhow::Result<()>, JoinError>) -> Turn {
     match ended {
-        Ok(Ok(())) => Turn::Failed(anyhow!("a part of the demo ended by itself")),
+        Ok(Ok(())) => Turn::Failed(anyhow!("a part of the demo ended unexpectedly")),
         Ok(Err(error)) => Turn::Failed(error),
         Err(panic) => part_failed(panic),
     }

@@ -19,69 +19,71 @@ use fleet::printable::complain;
 /// Runs simulated modems and prints `NAME TTY` for each, until it is stopped.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model of `modemfleet profiles list`, such as sim7600. One that is not simulated itself, or is of the
-    /// folder of models, is simulated as the first that speaks like it, under the first of its own names.
+    /// A model of `modemfleet profiles list`, such as sim7600. A model that has no simulation of its
+    /// own, or comes from the folder of models, is simulated as the first one with the same dialect,
+    /// under the first of its own names.
     #[arg(long)]
     model: String,
     /// The models to choose from.
     #[command(flatten)]
     models: Folder,
-    /// How many modems.
+    /// The number of modems.
     #[arg(long, default_value_t = 1)]
     count: usize,
-    /// Makes a link `modemN` to each modem's tty in this folder.
+    /// Make a link `modemN` to each modem's tty in this folder.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// A tty to use instead of a pty; `DEV,DEV2` are two ports of one modem. Each `--tty` is a modem.
+    /// A tty to use instead of a pty; `DEV,DEV2` are two ports of one modem. Each --tty adds a modem.
     #[arg(long, value_name = "DEV[,DEV2]")]
     tty: Vec<String>,
-    /// The broker that the modems' network leads to, whatever host they are told.
+    /// The broker that every connection of the modems reaches, whatever host it names.
     #[arg(long, value_name = "HOST:PORT")]
     broker: String,
-    /// Time before the first byte of each answer, in milliseconds.
+    /// The time before the first byte of each answer, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
     /// A fault and its probability for each command, such as `silence=0.05`.
     #[arg(long, value_name = "NAME=PROBABILITY")]
     fault: Vec<FaultRate>,
-    /// What is wrong, until it is cured: `mute=reopen`, `no-data=40s`, `slow:+COPS:20s=never`, or from a time
-    /// on: `update=50s@8s`. A wrong one lists all there are; docs/without-hardware.md describes them.
+    /// A lasting fault and its cure, such as `mute=reopen`, `no-data=40s` or `slow:+COPS:20s=never`;
+    /// with the time at which it begins: `update=50s@8s`. The error for an unknown one lists all;
+    /// docs/without-hardware.md describes them.
     #[arg(long, value_name = "SYMPTOM=CURE[@TIME]")]
     ill: Vec<Onset>,
-    /// How late the faults `late` and `late-prompt` are, in milliseconds.
+    /// The delay of the faults `late` and `late-prompt`, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
     late: u64,
-    /// The tty vanishes at the N-th step after it came: a command, or the data after a prompt. Once for each
-    /// time this is given, each for a stay of its own.
+    /// Unplug the tty at the N-th step after it was plugged in. A step is a command, or the data after
+    /// a prompt. Give the option several times to unplug the tty several times.
     #[arg(long, value_name = "N")]
     unplug_at: Vec<u64>,
-    /// How long the tty is away under the fault `unplug` and after `--unplug-at`, in milliseconds.
+    /// The time for which the fault `unplug` and `--unplug-at` remove the tty, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1_000)]
     unplugged: u64,
-    /// Seed of the dice that decide the faults.
+    /// The seed of the random numbers that decide the faults.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Number of the first modem: it makes IMEI, SIM and cell distinct, also from those of another
-    /// process.
+    /// The number of the first modem. Numbers make IMEI, SIM and cell distinct, also between
+    /// processes.
     #[arg(long, value_name = "N", default_value_t = 0)]
     index: u32,
     /// The PIN of the SIM cards.
     #[arg(long)]
     pin: Option<String>,
-    /// How often that PIN may still be tried; at 0 the cards ask for their PUK.
+    /// The number of tries left for that PIN; at 0 the cards ask for their PUK.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=3))]
     pin_tries: u8,
-    /// Where the modems are registered: home, roaming, searching, denied, unknown or idle.
+    /// The registration of the modems: home, roaming, searching, denied, unknown or idle.
     #[arg(long, value_name = "STATE", default_value = "home")]
     registration: Registration,
-    /// How well they hear the network: the reference signal's power in dBm.
+    /// The signal of the network: the reference signal's power in dBm.
     #[arg(long, value_name = "DBM", default_value_t = -85, allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-140..=-40))]
     rsrp: i16,
-    /// The access point at which the network has data. What is written to a context counts once the modem attaches
-    /// again; before that it is `cmnet`.
+    /// The access point at which the network gives data. A context that was written takes effect when
+    /// the modem attaches again; until then the access point is `cmnet`.
     #[arg(long, value_name = "NAME")]
     apn: Option<String>,
-    /// What the modems lack: a SIM card, an address from the network, the time.
+    /// Things that the modems lack: a SIM card, an address from the network, or the time.
     #[arg(long, value_enum, value_delimiter = ',')]
     without: Vec<Lack>,
 }
@@ -89,9 +91,9 @@ pub struct Args {
 /// A part that a modem may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Lack {
-    /// No SIM card is in its holder.
+    /// A SIM card in the holder.
     Sim,
-    /// The network gives no address: a wrong access point, or a card without data.
+    /// An address from the network, as if the access point were wrong or the card had no data.
     Address,
     /// The time from the network.
     Clock,

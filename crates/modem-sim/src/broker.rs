@@ -466,7 +466,7 @@ impl Session {
                 Ok(packet) => self.packet(packet).map_err(|_| Event::Lost)?,
                 Err(mqttbytes::Error::InsufficientBytes(_)) => return Ok(()),
                 Err(error) => {
-                    tracing::warn!(%error, "the broker sent what is no MQTT");
+                    tracing::warn!(%error, "the broker sent data that is not MQTT");
                     return Err(Event::Lost);
                 }
             }

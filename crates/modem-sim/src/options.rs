@@ -167,7 +167,7 @@ pub enum Registration {
 
 /// A word that is not a registration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is no registration; known are {}", Registration::ALL.map(|(word, _)| word).join(", "))]
+#[error("`{given}` is not a registration; known are {}", Registration::ALL.map(|(word, _)| word).join(", "))]
 pub struct UnknownRegistration {
     given: String,
 }

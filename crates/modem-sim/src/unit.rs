@@ -285,7 +285,7 @@ impl Unit {
         for port in 0..self.ports.len() {
             let full = self.ports.get(port).is_none_or(|state| state.output.is_full());
             if full {
-                tracing::debug!(port, "nobody reads the port: a URC is dropped");
+                tracing::debug!(port, "no program reads the port: a URC is dropped");
             } else if self.network.urcs_reach(port) {
                 self.print(port, bytes, Duration::ZERO);
             }

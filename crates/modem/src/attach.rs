@@ -65,7 +65,7 @@ fn unless_refused<T>(what: &str, done: Result<T, StepError>) -> Result<Option<T>
         Err(error) if error.is_gone() || error.is_boot() => Err(error),
         Err(error) => {
             tracing::warn!(
-                "the {what} of the fleet file could not be written, and the modem goes on with what it has: {}",
+                "the {what} of the fleet file could not be written, and the modem keeps its own: {}",
                 Chain(&error)
             );
             Ok(None)
@@ -82,7 +82,7 @@ async fn write_context(at: &At, apn: &Apn) -> Result<(Written, PdpType), StepErr
         Ok(contexts) => contexts,
         Err(error) if error.is_gone() || error.is_boot() => return Err(error),
         Err(error) => {
-            tracing::info!("the modem does not show its access points: {}", Chain(&error));
+            tracing::info!("the modem does not list its access points: {}", Chain(&error));
             Vec::new()
         }
     };
@@ -114,7 +114,7 @@ fn login_of(apn: &Apn, pdp_type: PdpType, order: ApnAuth) -> Option<ApnLogin<'_>
     let protocol = match (wanted, order) {
         (ApnProtocol::Chap, ApnAuth::UserFirstPap) => {
             if apn.auth.is_some() {
-                tracing::warn!("this modem knows no CHAP: the login is told by PAP");
+                tracing::warn!("this modem does not support CHAP: the login is sent by PAP");
             }
             ApnProtocol::Pap
         }
@@ -199,10 +199,10 @@ pub(crate) async fn access_point(core: &Core, at: &At, known: &Known) -> Result<
         return Ok(());
     }
     if !may_attach_anew(core, &place) {
-        tracing::warn!("the modem does not keep the access point that was written");
+        tracing::warn!("the modem did not keep the access point that was written");
         return Ok(());
     }
-    tracing::info!(apn = apn.name, "attaching anew with the access point that was written");
+    tracing::info!(apn = apn.name, "attaching again with the access point that was written");
     {
         let _step = core.radio.step();
         if attach_anew(at).await?
@@ -264,7 +264,7 @@ fn fingerprint(apn: &Apn) -> SecretString {
 async fn attach_anew(at: &At) -> Result<bool, StepError> {
     match profile::radio_cycle(at).await {
         Ok(()) => return Ok(true),
-        Err(error) if error.is_refused() => tracing::info!("no flight mode: {}", Chain(&error)),
+        Err(error) if error.is_refused() => tracing::info!("flight mode failed: {}", Chain(&error)),
         Err(error) => return or_gone(error),
     }
     for state in [0, 1] {
@@ -318,7 +318,7 @@ pub fn may_serve(registration: &Registration, roaming_allowed: bool) -> Result<(
         return Err(registration.in_words());
     }
     if stat.is_roaming() && !roaming_allowed {
-        return Err("registered, but roaming, which `roaming: deny` forbids".to_owned());
+        return Err("registered, but roaming, and the fleet file has `roaming: deny`".to_owned());
     }
     Ok(())
 }

@@ -66,12 +66,12 @@ async fn card(core: &Core, at: &At, known: &Known) -> Result<Result<(), String>,
         Ok(iccid) => must_be_card(core, iccid).map(Ok),
         Err(error) if error.is_gone() || error.is_boot() => Err(error.into()),
         Err(error) if core.config.iccid.is_none() => {
-            tracing::warn!("the SIM does not tell its ICCID: {}", Chain(&error));
+            tracing::warn!("the SIM's ICCID cannot be read: {}", Chain(&error));
             Ok(Ok(()))
         }
         Err(error) => {
             tell_card(core, Card::Unread);
-            Ok(Err(format!("the SIM does not tell its ICCID: {}", Chain(&error))))
+            Ok(Err(format!("the SIM's ICCID cannot be read: {}", Chain(&error))))
         }
     }
 }

@@ -10,6 +10,7 @@ pub use crate::identity::normalised;
 pub use crate::limits::MqttLimits;
 use crate::profile::{Plugin, Profile};
 use crate::reply::{Decoder, Domain};
+use crate::script::{Question, STANDARD};
 use at::Framing;
 
 /// The content of a `models.yaml`. Unknown keys are rejected, so that a typing error is not a
@@ -141,12 +142,12 @@ impl Unsupported {
     pub fn words(&self, name: &str) -> String {
         let hint = self.like.as_ref().map(|like| {
             format!(
-                "; by its manual it is like {like}: a file of models can try that (`like: {like}`)"
+                "; by its manual the model is like {like}: try that with a file of models (`like: {like}`)"
             )
         });
         let hint = hint.unwrap_or_default();
         let article = if name.starts_with('E') { "an" } else { "a" };
-        format!("{article} {name} is known, and no profile speaks its dialect{hint}")
+        format!("{article} {name} is known, but no profile speaks its dialect{hint}")
     }
 }
 
@@ -192,7 +193,7 @@ pub enum CatalogError {
         source: serde_yaml::Error,
     },
     /// Two profiles have the same id.
-    #[error("two profiles are called {profile:?}")]
+    #[error("two profiles have the name {profile:?}")]
     ProfileTwice {
         /// The id.
         profile: &'static str,
@@ -206,7 +207,7 @@ pub enum CatalogError {
         profile: String,
     },
     /// Two entries have the same id.
-    #[error("two models are called {id:?}")]
+    #[error("two models have the id {id:?}")]
     Twice {
         /// The id.
         id: String,
@@ -231,6 +232,7 @@ pub struct Catalog {
     profiles: Vec<&'static dyn Profile>,
     decoders: Vec<(&'static str, Decoder)>,
     commands: Vec<CommandRule>,
+    scripts: Vec<(&'static [&'static dyn Profile], &'static [Question])>,
 }
 
 /// An entry that fits a modem's answer to `AT+CGMM`.
@@ -256,6 +258,7 @@ impl Catalog {
             profiles: Vec::new(),
             decoders: Vec::new(),
             commands: Vec::new(),
+            scripts: Vec::new(),
         };
         for plugin in plugins {
             let first = plugin.profiles.first().map_or("", |profile| profile.id());
@@ -281,6 +284,7 @@ impl Catalog {
             catalog.unsupported.extend(file.unsupported);
             catalog.decoders.extend(plugin.decoders);
             catalog.commands.extend(plugin.commands);
+            catalog.scripts.push((plugin.profiles, plugin.script));
         }
         Ok(catalog)
     }
@@ -390,6 +394,23 @@ impl Catalog {
     /// Returns the rules for a person's own commands.
     pub fn commands(&self) -> Commands {
         Commands::new(&self.commands, self.framing())
+    }
+
+    /// Returns the script of a recording: the standards' commands, and those of the profile's vendor.
+    pub fn script(&self, profile: Option<&str>) -> impl Iterator<Item = &'static Question> {
+        let is_of =
+            move |profiles: &[&dyn Profile]| profiles.iter().any(|each| Some(each.id()) == profile);
+        let vendors = self.scripts.iter().find(move |(profiles, _)| is_of(profiles));
+        STANDARD.iter().chain(vendors.map_or(&[][..], |(_, script)| *script))
+    }
+
+    /// Returns the vendors' parts of the script, each with the manufacturer of its models.
+    pub fn vendors_scripts(&self) -> impl Iterator<Item = (&str, &'static [Question])> {
+        self.scripts.iter().filter(|(_, script)| !script.is_empty()).map(|(profiles, script)| {
+            let is_of = |model: &&Model| profiles.iter().any(|each| each.id() == model.profile);
+            let manufacturer = self.models().find(is_of).map(|model| &*model.manufacturer);
+            (manufacturer.unwrap_or("another vendor"), *script)
+        })
     }
 
     /// Returns the decoder of a command's reply: the vendor's own, else 27.007's.

@@ -69,7 +69,10 @@ pub(crate) fn advice(core: &Core, cause: Cause, commands: bool) -> Advice {
         match step {
             Step::Skip(action) => core.observer.recovery(action, RecoveryOutcome::Skipped),
             Step::NotCured(action) => {
-                tracing::warn!(action = action.as_str(), "that did not bring the modem back");
+                tracing::warn!(
+                    action = action.as_str(),
+                    "this action did not bring the modem back"
+                );
                 core.observer.recovery(action, RecoveryOutcome::Failed);
                 core.end_turn();
             }
@@ -101,7 +104,7 @@ fn takes_turn(core: &Core, action: Action) -> bool {
     if has {
         *core.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
     } else {
-        tracing::info!(action = action.as_str(), "put off: another modem is being reset");
+        tracing::info!(action = action.as_str(), "delayed: another modem is being reset");
         core.ladder().postpone();
     }
     has
@@ -173,7 +176,7 @@ async fn reset(core: &Core, at: &At, profile: &dyn Profile) -> Result<Result<(),
         return Ok(Err(error));
     }
     core.pause(core.config.recovery.boot).await?;
-    tracing::warn!("the modem took its reset and did not boot");
+    tracing::warn!("the modem accepted its reset but did not boot");
     Ok(Ok(()))
 }
 
@@ -192,7 +195,9 @@ pub(crate) async fn beyond(core: &Core, action: Action, tty: &Path) -> Result<Be
         match (action, &policy.power_script) {
             (Action::Power, Some(script)) => means.power(script).await,
             (Action::UsbReset, _) => means.usb_reset(tty).await,
-            _ => Err(PrivilegedError::Unavailable { reason: "there is no script".to_owned() }),
+            _ => Err(PrivilegedError::Unavailable {
+                reason: "the fleet file has no script".to_owned(),
+            }),
         }
     };
     // After a stop the action may still be done, and its outcome concerns no task any more.
@@ -206,7 +211,7 @@ pub(crate) async fn beyond(core: &Core, action: Action, tty: &Path) -> Result<Be
             return Ok(Beyond::Done);
         }
         Err(PrivilegedError::Busy { reason }) => {
-            tracing::warn!(action = action.as_str(), "not done: {reason}");
+            tracing::warn!(action = action.as_str(), "skipped: {reason}");
             core.ladder().postpone();
             core.end_turn();
             return Ok(Beyond::Later);
@@ -239,7 +244,7 @@ pub(crate) async fn held(tty: &Path) -> Option<Busy> {
 
 /// Postpones the action that was due, since another program has the device open.
 pub(crate) fn refuse(core: &Core, action: Action, busy: &Busy) {
-    tracing::warn!(action = action.as_str(), "not done: {busy}");
+    tracing::warn!(action = action.as_str(), "skipped: {busy}");
     core.ladder().postpone();
 }
 

@@ -22,12 +22,12 @@ pub async fn set_clock(at: &At) {
     let system = i64::try_from(since.as_secs()).unwrap_or(0);
     let shown = match clock(at).await {
         Ok(shown) => shown.filter(|shown| *shown >= PLAUSIBLE),
-        Err(error) => return tracing::warn!("the modem does not tell its clock: {error}"),
+        Err(error) => return tracing::warn!("the modem's clock cannot be read: {error}"),
     };
     if system < PLAUSIBLE {
         if shown.is_none() {
             tracing::warn!(
-                "neither the modem's clock nor this gateway's is set: certificates will seem not yet valid"
+                "neither the modem's clock nor this gateway's is set: certificates will appear not yet valid"
             );
         }
         return;
@@ -37,8 +37,8 @@ pub async fn set_clock(at: &At) {
     }
     let command = format!("AT+CCLK=\"{}\"", reply::clock_setting(system));
     match run(at, Kind::Setup, &command, Answer::None).await {
-        Ok(_) => tracing::info!("the modem's clock was far off and is set by this gateway's"),
-        Err(error) => tracing::warn!("the modem's clock is far off and cannot be set: {error}"),
+        Ok(_) => tracing::info!("the modem's clock was wrong and is set from this gateway's"),
+        Err(error) => tracing::warn!("the modem's clock is wrong and cannot be set: {error}"),
     }
 }
 

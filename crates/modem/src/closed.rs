@@ -30,7 +30,7 @@ type Node = (u64, u64, i64, i64);
 /// An action that is due this soon is waited for.
 const SOON: Duration = Duration::from_secs(5);
 
-pub(crate) const MUTE: &str = "the modem answers nothing";
+pub(crate) const MUTE: &str = "the modem does not answer";
 pub(crate) const OVERDUE: &str = "the modem did not come back after its reset";
 
 /// The device of a modem, as its task saw it last.

@@ -77,13 +77,13 @@ pub struct Wish {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The line is not valid for any modem.
-    #[error("this is no command line")]
+    #[error("this is not a command line")]
     Line(#[source] at::InvalidLine),
     /// It cannot be judged.
-    #[error("the line {0}, so it is not known what it does; `--dangerous` sends it all the same")]
+    #[error("the line {0}, so its effect is not known; `--dangerous` sends it anyway")]
     Unreadable(Unreadable),
     /// A command in it does more than read.
-    #[error("{command} {why}; `--dangerous` sends it all the same")]
+    #[error("{command} {why}; `--dangerous` sends it anyway")]
     Dangerous {
         /// The command as it stands in the line, without its arguments.
         command: String,
@@ -92,7 +92,7 @@ pub enum Refusal {
     },
     /// The wait would be too long.
     #[error("a command waits for {} s at most{}", most.as_secs(), if *beside {
-        " beside sessions, which wait as long; `--dangerous` allows more"
+        " while sessions run, which wait as long; `--dangerous` allows more"
     } else {
         ""
     })]
@@ -114,7 +114,7 @@ pub enum Refusal {
         length: usize,
     },
     /// The command announces another length than that of the data.
-    #[error("{command} announces {length} bytes, and the data has {given}")]
+    #[error("{command} announces {length} bytes, but the data has {given}")]
     DataLength {
         /// The command.
         command: String,
@@ -124,7 +124,7 @@ pub enum Refusal {
         given: usize,
     },
     /// The data's length in the command is not a number, or more than any modem takes.
-    #[error("the length of the data has to be a number up to {MAX_DATA}")]
+    #[error("the length of the data must be a number up to {MAX_DATA}")]
     Length,
     /// The command asks for no data.
     #[error("{command} asks for no data")]

@@ -230,7 +230,7 @@ impl Core {
     ) -> Result<(), End> {
         match wanted {
             Some(wanted) if !fits(wanted) => Err(End::Unusable(format!(
-                "the fleet file wants {what} {wanted} at {}, and the modem there has {is}",
+                "the fleet file names {what} {wanted} at {}, but the modem there has {is}",
                 self.config.port
             ))),
             _ => Ok(()),
@@ -270,15 +270,15 @@ impl Core {
 
 /// Returns a sentence about a modem that writes its firmware.
 fn updates_firmware(line: &str) -> String {
-    format!("the modem updates its firmware ({line}); nothing is reset meanwhile")
+    format!("the modem updates its firmware ({line}); it is not reset meanwhile")
 }
 
 /// Returns a sentence about the wait of a modem for which everything was tried.
 fn waits_for(until: Instant) -> String {
     let minutes = until.saturating_duration_since(Instant::now()).as_secs().div_ceil(60);
     format!(
-        "everything that may be done now was done; more is done in {minutes} min, until then it is tried at least every \
-         two minutes, and at once if it is plugged in anew"
+        "all recovery actions that are allowed now are used; the next follow in {minutes} min. Until then the modem is tried at \
+         least every two minutes, and at once if it is plugged in again"
     )
 }
 

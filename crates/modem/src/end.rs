@@ -44,7 +44,7 @@ impl From<StepError> for End {
 
 pub(crate) const BOOTED: &str = "the modem booted";
 
-pub(crate) const QUIET_BOOT: &str = "the modem booted and did not say so";
+pub(crate) const QUIET_BOOT: &str = "the modem booted without reporting it";
 
 /// Turns a missing value into `None`; a port that is gone and a boot end the service.
 pub(crate) fn unless_ended<T>(error: StepError) -> Result<Option<T>, End> {

@@ -33,7 +33,7 @@ pub struct Environment {
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegedError {
     /// The action is not available here, and nothing was done.
-    #[error("not to be had: {reason}")]
+    #[error("not available: {reason}")]
     Unavailable {
         /// The reason as text.
         reason: String,
@@ -45,7 +45,7 @@ pub enum PrivilegedError {
         reason: String,
     },
     /// The action was tried and failed.
-    #[error("went wrong: {reason}")]
+    #[error("failed: {reason}")]
     Failed {
         /// The failure as text.
         reason: String,
@@ -69,10 +69,12 @@ pub struct Unprivileged;
 #[async_trait]
 impl Privileged for Unprivileged {
     async fn usb_reset(&self, _: &Path) -> Result<(), PrivilegedError> {
-        Err(PrivilegedError::Unavailable { reason: "nothing here may reset devices".to_owned() })
+        Err(PrivilegedError::Unavailable {
+            reason: "this program may not reset devices".to_owned(),
+        })
     }
 
     async fn power(&self, _: &str) -> Result<(), PrivilegedError> {
-        Err(PrivilegedError::Unavailable { reason: "nothing here may run scripts".to_owned() })
+        Err(PrivilegedError::Unavailable { reason: "this program may not run scripts".to_owned() })
     }
 }

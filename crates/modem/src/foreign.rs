@@ -43,8 +43,8 @@ impl Protocol {
     /// Returns the end of a sentence about the port.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Nmea => "speaks NMEA and not AT",
-            Self::Diagnostics => "speaks in diagnostic frames and not AT",
+            Self::Nmea => "speaks NMEA, not AT",
+            Self::Diagnostics => "speaks diagnostic frames, not AT",
             Self::Silence => "does not answer AT commands",
         }
     }

@@ -46,10 +46,9 @@ impl fmt::Display for Busy {
         let tty = self.tty.display();
         match &self.holder {
             Some(holder) => write!(f, "{tty} is in use by {holder}"),
-            None => write!(
-                f,
-                "{tty} is in use by another process (as root, `fuser -v {tty}` says which)"
-            ),
+            None => {
+                write!(f, "{tty} is in use by another process (as root, `fuser -v {tty}` names it)")
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) async fn model(
         Some((model, profile)) => Ok(((model.clone(), cgmm), profile)),
         None => Err(End::Unusable(catalog.without_profile(&cgmm).unwrap_or_else(|| {
             format!(
-                "no profile knows the model {cgmm:?}; `modemfleet profiles explain --model NAME` says what to do"
+                "no profile knows the model {cgmm:?}; `modemfleet profiles explain --model {cgmm:?}` shows how to add it"
             )
         }))),
     }

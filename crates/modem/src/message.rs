@@ -63,6 +63,22 @@ pub struct Received {
 }
 
 /// The place to which a session hands its received messages.
+///
+/// A closure is an inbox:
+///
+/// ```
+/// use modem::mqtt::{Inbox, Received};
+/// use tokio::sync::mpsc;
+///
+/// let (sender, mut messages) = mpsc::channel(64);
+/// let inbox = move |received: Received| {
+///     if sender.try_send(received).is_err() {
+///         // The channel is full: count the loss, and never wait.
+///     }
+/// };
+/// inbox.take(Received { topic: "down/valve".to_owned(), payload: b"open".to_vec() });
+/// assert_eq!(messages.try_recv().unwrap().topic, "down/valve");
+/// ```
 pub trait Inbox: Send + Sync {
     /// Takes a message, which the modem has acknowledged to the broker before. It is called from
     /// the modem's task, so it returns at once, and counts a message for which it has no room.
@@ -92,4 +108,4 @@ impl Received {
 }
 
 /// The log line about a message without a topic.
-pub const NO_TOPIC: &str = "a message came down whose topic is no UTF-8, and is lost";
+pub const NO_TOPIC: &str = "a received message is lost: its topic is not UTF-8";

@@ -292,7 +292,7 @@ impl Modem {
             loop {
                 match serve(core, &at, &mut events, roster, requests).await {
                     End::Booted(words) => {
-                        tracing::info!("{words}; beginning again");
+                        tracing::info!("{words}; restarting");
                         roster.went(DisconnectReason::Network, words);
                         core.vitals.booted();
                         core.forget_readings();

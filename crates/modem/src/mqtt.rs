@@ -114,7 +114,7 @@ pub enum MqttError {
         advice: &'static str,
     },
     /// A stack that has no codes refused.
-    #[error("the modem refused {operation} (it tells no code): {advice}")]
+    #[error("the modem refused {operation} (it gives no code): {advice}")]
     Uncoded {
         /// The command's name without `AT+`.
         operation: &'static str,
@@ -123,7 +123,7 @@ pub enum MqttError {
     },
     /// A stack that has no codes refused so late that the cause may be its own time-out.
     #[error(
-        "the modem gave {operation} up (it tells no code): the broker gave no answer in time, or the connection went"
+        "the modem gave {operation} up (it gives no code): the broker gave no answer in time, or the connection was lost"
     )]
     Unanswered {
         /// The command's name without `AT+`.
@@ -131,7 +131,7 @@ pub enum MqttError {
     },
     /// The firmware takes shorter client ids only.
     #[error(
-        "the client id has {length} bytes and this firmware takes at most {limit}; update the firmware or choose a shorter id"
+        "the client id has {length} bytes, but this firmware takes at most {limit}; update the firmware or choose a shorter id"
     )]
     ClientIdTooLong {
         /// Bytes of the client id.
@@ -140,7 +140,7 @@ pub enum MqttError {
         limit: usize,
     },
     /// The modem's command has no room for a value of this length.
-    #[error("{what} has {length} bytes, and this modem takes {least} to {most}")]
+    #[error("{what} has {length} bytes, but this modem takes {least} to {most}")]
     OutOfRange {
         /// The name of the value.
         what: &'static str,
@@ -152,7 +152,7 @@ pub enum MqttError {
         most: usize,
     },
     /// The modem's command has no form for a value.
-    #[error("{what} cannot be told to this modem: {reason}")]
+    #[error("{what} cannot be sent to this modem: {reason}")]
     Inexpressible {
         /// The name of the value.
         what: &'static str,
@@ -162,7 +162,7 @@ pub enum MqttError {
     /// The firmware answers before the broker has acknowledged, and has no setting to wait. It
     /// would stay unknown whether a message arrived.
     #[error(
-        "the modem refused {operation}, without which it does not tell when the broker has a message; if that stays so its firmware needs an update"
+        "the modem refused {operation}, without which it does not report the broker's acknowledgements; if this lasts, its firmware needs an update"
     )]
     NoReceipts {
         /// The command's name without `AT+`.
@@ -170,7 +170,7 @@ pub enum MqttError {
     },
     /// The modem takes shorter files only.
     #[error(
-        "the file for {option} has {length} bytes, and the modem takes at most {limit}; leave out what is not needed"
+        "the file for {option} has {length} bytes, but the modem takes at most {limit}; remove certificates that are not needed"
     )]
     FileTooLong {
         /// The purpose of the file, in the words of the modem's setting.
@@ -181,7 +181,7 @@ pub enum MqttError {
         limit: usize,
     },
     /// The file in the modem differs from the file that was sent.
-    #[error("the file for {option} did not come to the modem whole")]
+    #[error("the file for {option} arrived incomplete in the modem")]
     FileTorn {
         /// The purpose of the file, in the words of the modem's setting.
         option: &'static str,
@@ -200,13 +200,13 @@ pub enum MqttError {
     /// The modem is to sign in at Alibaba Cloud by itself, and its dialect or firmware cannot do
     /// that.
     #[error(
-        "this modem cannot sign in at Alibaba Cloud by itself; leave `aliauth` out, and the agent signs"
+        "this modem cannot sign in at Alibaba Cloud by itself; remove `aliauth`, and the agent signs"
     )]
     NoAliauth,
     /// The modem refused the values to sign in with, and gave no code. A firmware that cannot sign
     /// in answers so, and a busy firmware too.
     #[error(
-        "the modem refused {operation} and gave no code; if that stays so its firmware cannot sign in at Alibaba Cloud by itself: leave `aliauth` out, and the agent signs"
+        "the modem refused {operation} and gave no code; if this lasts, its firmware cannot sign in at Alibaba Cloud by itself: remove `aliauth`, and the agent signs"
     )]
     AliauthRefused {
         /// The command's name without `AT+`.
@@ -222,7 +222,7 @@ pub enum MqttError {
         source: at::InvalidLine,
     },
     /// The exchange itself failed: no answer in time, or the port closed.
-    #[error("{operation} did not come to its end")]
+    #[error("{operation} did not end")]
     Exchange {
         /// The command's name without `AT+`.
         operation: &'static str,

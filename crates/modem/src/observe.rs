@@ -230,6 +230,20 @@ macro_rules! observer {
     ($($(#[$doc:meta])* fn $name:ident(&self $(, $argument:ident: $kind:ty)*);)*) => {
         /// The receiver of each event as it happens, called from the modem's task: implementations
         /// return at once. By default an event is ignored.
+        ///
+        /// ```
+        /// use std::sync::atomic::{AtomicU64, Ordering};
+        /// use modem::observe::Observer;
+        ///
+        /// #[derive(Default)]
+        /// struct Urcs(AtomicU64);
+        ///
+        /// impl Observer for Urcs {
+        ///     fn urc(&self) {
+        ///         self.0.fetch_add(1, Ordering::Relaxed);
+        ///     }
+        /// }
+        /// ```
         pub trait Observer: Send + Sync {
             $($(#[$doc])* fn $name(&self $(, $argument: $kind)*) { $(let _ = $argument;)* })*
         }

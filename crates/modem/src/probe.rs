@@ -28,7 +28,7 @@ pub enum ProbeError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The port went while it was asked.
-    #[error("{} went away while it was asked who is there", path.display())]
+    #[error("{} went away while its identity was read", path.display())]
     Gone {
         /// The tty.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum ProbeError {
         protocol: Protocol,
     },
     /// The modem answers, but does not identify itself.
-    #[error("{} does not say who it is: {reason}", path.display())]
+    #[error("{} does not identify itself: {reason}", path.display())]
     Unknown {
         /// The tty.
         path: PathBuf,

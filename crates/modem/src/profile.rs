@@ -16,6 +16,7 @@ use crate::message::{Client, Received};
 use crate::mqtt::{Mqtt, ResultCode};
 use crate::port::{At, Kind};
 use crate::reply::{self, Carrier, Decoder, Domain, PinTries, Registration, Sieve, Signal};
+use crate::script::Question;
 pub use crate::step::{PATIENCE, StepError, cme_code, persist, run, slow, unless_gone};
 use crate::step::{TRIES, is_unknown};
 
@@ -38,6 +39,8 @@ pub struct Plugin {
     pub lines: &'static [LineMeaning],
     /// The vendor's own commands and their effects, for the console.
     pub commands: &'static [CommandRule],
+    /// The vendor's own commands in the script of `modemfleet record`. They only read.
+    pub script: &'static [Question],
 }
 
 impl Plugin {
@@ -50,6 +53,7 @@ impl Plugin {
         codes: &[],
         lines: &[],
         commands: &[],
+        script: &[],
     };
 }
 
@@ -137,6 +141,23 @@ impl Notice {
 }
 
 /// Reads the URCs of one modem. It may hold state: SIMCom sends a message in pieces.
+///
+/// ```
+/// use at::Urc;
+/// use modem::profile::{Listener, Notice};
+///
+/// /// A modem that prints `+POWERON` when it has booted.
+/// struct Acme;
+///
+/// impl Listener for Acme {
+///     fn hear(&mut self, urc: Urc) -> Option<Notice> {
+///         match urc.line.as_str() {
+///             "+POWERON" => Some(Notice::Booted),
+///             line => Notice::standard(line),
+///         }
+///     }
+/// }
+/// ```
 pub trait Listener: Send {
     /// Returns the meaning of this URC; `None` if it has none for us.
     fn hear(&mut self, urc: Urc) -> Option<Notice>;
@@ -157,6 +178,43 @@ pub struct Status {
 
 /// The dialect of one modem family. Each method is here because families differ in it. A method
 /// that no profile overrides is a function beside the trait; a test of the repository checks that.
+///
+/// A family that has another vendor's MQTT stack, and a command of its own for the card's number:
+///
+/// ```
+/// use async_trait::async_trait;
+/// use at::Answer;
+/// use modem::mqtt::Mqtt;
+/// use modem::port::{At, Kind};
+/// use modem::profile::{Framing, Listener, Profile, StepError, run};
+/// use modem::reply;
+///
+/// struct Acme {
+///     stack: &'static dyn Profile,
+/// }
+///
+/// #[async_trait]
+/// impl Profile for Acme {
+///     fn id(&self) -> &'static str {
+///         "acme"
+///     }
+///     fn framing(&self) -> Framing {
+///         self.stack.framing()
+///     }
+///     fn listener(&self) -> Box<dyn Listener> {
+///         self.stack.listener()
+///     }
+///     fn mqtt(&self) -> &dyn Mqtt {
+///         self.stack.mqtt()
+///     }
+///     async fn iccid(&self, at: &At) -> Result<String, StepError> {
+///         let lines = run(at, Kind::Status, "AT+CICCID", Answer::Prefix("+ICCID:")).await?;
+///         Ok(reply::iccid("AT+CICCID", &["+ICCID"], &lines)?)
+///     }
+/// }
+/// ```
+///
+/// The whole example is `profiles/example-out-of-tree`.
 #[async_trait]
 pub trait Profile: Send + Sync {
     /// The name of this profile in `models.yaml`.

@@ -80,7 +80,7 @@ pub(crate) async fn radio_on(radio: &Radio, at: &At) -> Result<(), End> {
         Some(Functionality::RadioOff(level)) => switch_on(at, radio, level).await,
         Some(Functionality::Makers(level)) => {
             tracing::warn!(
-                "AT+CFUN? says {level}, which is a mode of the modem's maker, such as a factory test; it stays so unless no network is found in it"
+                "AT+CFUN? answers {level}, a mode of the modem's maker, such as a factory test; it stays unless no network is found in it"
             );
             Ok(())
         }
@@ -114,14 +114,14 @@ async fn functionality(at: &At) -> Result<Option<Functionality>, End> {
         Ok(functionality) => Ok(Some(functionality)),
         Err(error) if error.is_gone() || error.is_boot() => Err(error.into()),
         Err(error) => {
-            tracing::debug!("the modem does not say whether its radio is on: {}", Chain(&error));
+            tracing::debug!("the modem does not report whether its radio is on: {}", Chain(&error));
             Ok(None)
         }
     }
 }
 
 async fn switch_on(at: &At, radio: &Radio, level: u8) -> Result<(), End> {
-    tracing::warn!("AT+CFUN? says {level}, in which the radio is off: switching it on");
+    tracing::warn!("AT+CFUN? answers {level}: the radio is off, and is switched on");
     let _step = radio.step();
     match profile::slow(at, "AT+CFUN=1").await {
         Ok(()) => Ok(()),

@@ -12,7 +12,7 @@ use crate::mqtt::Client;
 use crate::observe::DisconnectReason;
 use crate::session::{Session, Uplink};
 
-const LEFT: &str = "its session is not in the fleet file any more";
+const LEFT: &str = "its session is no longer in the fleet file";
 
 /// The sessions of one modem, to which the agent adds and from which it takes.
 #[derive(Default)]

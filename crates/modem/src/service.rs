@@ -53,8 +53,8 @@ const STABLE: Duration = Duration::from_secs(120);
 /// ignored: it may belong to a known boot. A SIM7600 prints `PB DONE` 15 s after its boot.
 const SETTLED: Duration = Duration::from_secs(120);
 
-const SIM_LOST: &str = "the SIM is gone, or asks for something";
-const SESSIONS: &str = "its sessions fail one after the other, and not by their brokers' word";
+const SIM_LOST: &str = "the SIM is gone, or needs a PIN or PUK";
+const SESSIONS: &str = "its sessions fail one after the other, without a refusal by their brokers";
 
 /// Sorts the port's events until the modem boots.
 pub(crate) async fn listen(
@@ -218,8 +218,8 @@ async fn keep_service(
 async fn start_may_follow(core: &Core) -> Result<(), End> {
     while let Some((until, boots)) = core.vitals.not_before() {
         let words = format!(
-            "the modem booted {boots} times in a row right after it was to start its service or sign in: look at its \
-             supply, which falls short when it transmits"
+            "the modem booted {boots} times in a row right after it began to start its service or to sign in: check its \
+             power supply, which may be too weak when the modem transmits"
         );
         tracing::warn!("{words}");
         core.stand(State::Recovering, Some(words));

@@ -45,7 +45,7 @@ pub(crate) async fn serve_sessions(
     // A working session is better evidence than the modem's own report.
     let no_network = async {
         while service_lost.changed().await.is_ok() && shared.heard.is_sound() {
-            tracing::warn!("{NO_NETWORK}, it says; but a session works");
+            tracing::warn!("the modem reports: {NO_NETWORK}; but a session works");
         }
     };
     let no_registration = async {

@@ -476,7 +476,7 @@ impl Session {
             tracing::error!(
                 session = self.name(),
                 topic,
-                "its broker closes the session each time it says that it is online; not said any more"
+                "the broker closes the session each time it publishes `online`; not published again"
             );
         }
         said

@@ -27,8 +27,8 @@ const TRIES: u32 = 3;
 const VERIFICATION: Duration = Duration::from_secs(30);
 
 /// The reason shown for a card whose other tries were spent elsewhere.
-const LAST_TRY: &str = "the SIM has one try of its PIN left, which is not spent here: a wrong PIN would lock it; enter the \
-                        PIN in a phone or by hand, which gives the other tries back";
+const LAST_TRY: &str = "the SIM has one try of its PIN left, which the agent does not use: a wrong PIN would lock the SIM; enter \
+                        the PIN in a phone or by hand, which restores the other tries";
 
 /// A record on disk of the PINs that were tried on each SIM, and of the access point that is in
 /// force. It stores nothing that reveals a secret.
@@ -99,17 +99,17 @@ impl<'a> Unlock<'a> {
             }
             Lock::SimPin => match self.pin {
                 None => {
-                    blocked("the SIM wants a PIN; give `pin: {file: …}` for this modem".to_owned())
+                    blocked("the SIM needs a PIN; set `pin: {file: …}` for this modem".to_owned())
                 }
                 Some(pin) => match card(at, profile, imei).await? {
                     Some(card) => self.try_once(at, profile, card, pin).await,
                     None => Ok(SimState::Wait(
-                        "the SIM wants its PIN, but does not tell its ICCID yet".to_owned(),
+                        "the SIM needs its PIN, but its ICCID cannot be read yet".to_owned(),
                     )),
                 },
             },
             Lock::SimPuk => {
-                blocked("the SIM is locked and wants its PUK; enter it by hand".to_owned())
+                blocked("the SIM is locked and needs its PUK; enter the PUK by hand".to_owned())
             }
             lock => match lock.bond() {
                 Some(bond) => blocked(format!(
@@ -129,7 +129,7 @@ impl<'a> Unlock<'a> {
     ) -> Result<SimState, StepError> {
         let unwritable = |error: io::Error| {
             SimState::Blocked(format!(
-                "the PIN is not tried, since the try cannot be written down: {error}"
+                "the PIN is not tried, since the try cannot be stored: {error}"
             ))
         };
         match card.was_refused(self.ledger, pin).await {
@@ -164,7 +164,7 @@ impl<'a> Unlock<'a> {
             // The SIM's state will show whether it was accepted; the ledger prevents a second try.
             Err(_) => {
                 self.unsure = Some(card);
-                Ok(SimState::Wait("the PIN was sent, and its answer stayed out".to_owned()))
+                Ok(SimState::Wait("the PIN was sent, but no answer arrived".to_owned()))
             }
         }
     }
@@ -243,7 +243,7 @@ async fn pin_tries(at: &At, profile: &dyn Profile) -> Result<Option<u32>, StepEr
         Err(error) if error.is_gone() || error.is_boot() => Err(error),
         Err(error) => {
             let error = crate::chain::Chain(&error);
-            tracing::info!("the modem does not tell how often the PIN may be tried: {error}");
+            tracing::info!("the number of tries left for the PIN cannot be read: {error}");
             Ok(None)
         }
     }

@@ -157,7 +157,7 @@ pub fn unless_gone(error: StepError) -> Result<(), StepError> {
     if error.is_gone() {
         return Err(error);
     }
-    tracing::debug!("left out of the status: {}", Chain(&error));
+    tracing::debug!("ignored in the status: {}", Chain(&error));
     Ok(())
 }
 

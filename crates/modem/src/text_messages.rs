@@ -27,7 +27,7 @@ pub(crate) async fn store_messages(at: &At, printed: &Notify) -> End {
     printed.notified().await;
     match store(at).await {
         Ok(command) => tracing::info!(
-            "the modem printed a text message at this port; with {command} it keeps them in its store (`sms: leave` leaves that alone)"
+            "the modem printed a text message at this port; with {command} it keeps them in its store (`sms: leave` switches this off)"
         ),
         Err(error) if error.is_gone() || error.is_boot() => {}
         Err(error) => tracing::warn!(

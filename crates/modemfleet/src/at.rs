@@ -4,9 +4,9 @@
 mod args;
 mod console;
 mod editor;
-mod error;
+pub(crate) mod error;
 mod input;
-mod port;
+pub(crate) mod port;
 mod screen;
 
 use std::io::{self, IsTerminal};
@@ -21,7 +21,7 @@ use modem::{Catalog, Plugin};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::end::{output_failed, wrong};
-use api::client::{ClientError, converse};
+use api::client::{ClientError, Target, converse};
 use fleet::Secrets;
 use fleet::printable::complain;
 
@@ -55,10 +55,10 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
 }
 
 /// Returns a hint if an agent holds the tty: the modem is then reached through the agent.
-fn agents_tty(error: &modem::serial::OpenError) -> Option<String> {
+pub(crate) fn agents_tty(error: &modem::serial::OpenError) -> Option<String> {
     let holder = error.busy()?.holder.as_ref()?;
     holder.name.starts_with("modemfleet").then(|| {
-        "where that is an agent, `modemfleet at NAME` goes through it, by the modem's name in the fleet file"
+        "if that process is an agent, use `modemfleet at NAME` with the modem's name in the fleet file"
             .to_owned()
     })
 }
@@ -78,9 +78,9 @@ async fn console(args: &Args, plugins: &[&Plugin]) -> Result<Verdict, AtError> {
             let client = AtClient::of_agent(client, &args.modem, &commands);
             converse_with(args, client, urcs, plugins).await
         }
-        Err(error @ ClientError::NotRunning(_)) => match fixed_tty(args) {
+        Err(error @ ClientError::NotRunning(_)) => match fixed_tty(&args.target, &args.modem) {
             Some(tty) => {
-                complain(&format!("no agent runs: on {} directly", tty.display()));
+                complain(&format!("no agent runs: using {} directly", tty.display()));
                 alone(args, &tty, &catalog, &commands, plugins).await
             }
             None => Err(error.into()),
@@ -90,11 +90,11 @@ async fn console(args: &Args, plugins: &[&Plugin]) -> Result<Verdict, AtError> {
 }
 
 /// Returns the modem's tty by the fleet file, if its name is fixed.
-fn fixed_tty(args: &Args) -> Option<PathBuf> {
-    let file = args.target.config.as_deref()?;
+pub(crate) fn fixed_tty(target: &Target, modem: &str) -> Option<PathBuf> {
+    let file = target.config.as_deref()?;
     let fleet = fleet::load_with(file, Secrets::Skip).ok()?.fleet;
     let fixed = agent::modems::factory::fixed(&fleet);
-    fixed.into_iter().find(|(name, _)| *name == args.modem).map(|(_, tty)| tty)
+    fixed.into_iter().find(|(name, _)| *name == modem).map(|(_, tty)| tty)
 }
 
 /// Opens a tty that no other process has, and runs the console on it.

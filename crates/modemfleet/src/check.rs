@@ -18,12 +18,12 @@ use fleet::models::Folder;
 use fleet::{Ability, Context, Fleet, Loaded, Problem, Problems, Secrets};
 
 const EXAMPLES: &str = "Examples:
-  modemfleet check fleet.yaml                 is it good, and if not, where not
-  modemfleet check --all-gateways fleet.yaml  is it good for each gateway that it lists
-  modemfleet check --diff fleet.yaml          and what a reload of it would change in the running agent
-  modemfleet check --diff old.yaml new.yaml   what the step from one file to the other changes
+  modemfleet check fleet.yaml                 check the file, and print each error with its place
+  modemfleet check --all-gateways fleet.yaml  check the file for each gateway that it lists
+  modemfleet check --diff fleet.yaml          also print the changes that a reload would make
+  modemfleet check --diff old.yaml new.yaml   print the changes between two files
 
-Exit codes: 0 good, 1 the agent gave no answer, 2 refused, 3 no agent runs to compare with.";
+Exit codes: 0 valid, 1 the agent gave no answer, 2 errors in the file, 3 no agent runs to compare with.";
 
 /// The time after which `--all-gateways` checks no further gateway. A file may name 1,000 gateways,
 /// and a file of 1 MiB may take a second for each.
@@ -39,25 +39,25 @@ pub struct Args {
     /// The file to check.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// With --diff: the file to compare FILE with, and to check as well, instead of the running agent.
+    /// With --diff: compare FILE with this file instead of the running agent, and check it too.
     #[arg(value_name = "NEW", requires = "diff")]
     pub new: Option<PathBuf>,
-    /// Say what a reload of the file would change in the running agent; with two files, what the second one
-    /// changes.
+    /// Print the changes that a reload of FILE would make in the running agent; with two files,
+    /// the changes from FILE to NEW.
     #[arg(long)]
     pub diff: bool,
     /// Print one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
-    /// Do not read the secrets: for a check on another machine than the gateway.
+    /// Do not read the secrets, for a check on another machine than the gateway.
     #[arg(long)]
     pub without_secrets: bool,
-    /// For which of the file's gateways. Default: the host name.
+    /// The gateway to check the file for [default: the host name].
     #[arg(long, value_name = "NAME", env = fleet::GATEWAY)]
     pub gateway: Option<String>,
-    /// For each gateway that the file names, and for each pattern in its list one that fits. Secrets are not read:
-    /// they are on their gateways. Ends after 5 minutes, and after 2 s for a file that is refused; then it says how
-    /// many were judged.
+    /// Check the file for each gateway that it lists, and for one name that fits each pattern.
+    /// Secrets are not read, since they are on their gateways. The check stops after 5 minutes, or
+    /// after 2 s if the file has errors, and then prints how many gateways were checked.
     #[arg(long, conflicts_with = "diff")]
     pub all_gateways: bool,
     /// The models; a faulty file of models refuses the fleet file too.
@@ -146,7 +146,7 @@ fn run_fleet(
             Ok(lines) => Some(lines),
             Err(error) => {
                 tell(args, styled, Some(fleet), &problems, stdout, stderr)?;
-                writeln!(stderr, "nothing to compare it with: {}", Chain(&error))?;
+                writeln!(stderr, "nothing to compare the file with: {}", Chain(&error))?;
                 return Ok(Verdict::NoDiff(error.code()));
             }
         },
@@ -216,7 +216,7 @@ fn all_gateways(
         let took = began.elapsed().as_secs();
         writeln!(
             stderr,
-            "after {took} s only {judged} of {count} gateways are judged, and no more: `--gateway NAME` judges one"
+            "stopped after {took} s: {judged} of {count} gateways are checked; `--gateway NAME` checks one"
         )?;
     }
     Ok(if good { Verdict::Good } else { Verdict::Wrong })

@@ -16,7 +16,7 @@ const LONGEST: u64 = 365 * 24 * 60 * 60;
 /// Ends with 0 only if everything that the agent took arrived.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Ends by itself after so many seconds of load; else at Ctrl-C.
+    /// Stop after this many seconds of load [default: at Ctrl-C].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     seconds: Option<u64>,
 }

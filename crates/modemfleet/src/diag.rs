@@ -28,10 +28,10 @@ const EXAMPLES: &str = "Examples:
   modemfleet diag                       modemfleet-diag-….tar.gz in this folder
   modemfleet diag -o - | ssh HOST 'cat > gateway.tar.gz'
 
-The bundle holds: the fleet file without values that may be secret, what the agent and its modems are
-doing, metrics, the last of the log and of each modem's AT dialogue, the queue's figures, and facts of
-this machine. manifest.json names each part, and what could not be had and why. Passwords, PINs and
-keys are in none; IMEI, ICCID and topics are.
+The bundle holds the fleet file without values that may be secret, the state of the agent and its \
+modems, metrics, the last lines of the log and of each modem's AT dialogue, the queue's figures, and \
+facts of this machine. manifest.json lists the parts, and the missing ones with the reason. \
+Passwords, PINs and keys are removed; IMEIs, ICCIDs and topics are included.
 
 Exit codes: 0 written, 1 not written.";
 
@@ -39,7 +39,7 @@ Exit codes: 0 written, 1 not written.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to: a new file, or `-` for standard output.
+    /// The bundle to write: a new file, or `-` for standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The models, if no agent runs.
@@ -60,7 +60,7 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
         }
     };
     for (name, reason) in bundle.missing() {
-        complain(&format!("not in it: {name}: {reason}"));
+        complain(&format!("not in the bundle: {name}: {reason}"));
     }
     let path = args.output.clone().unwrap_or_else(|| format!("{}.tar.gz", bundle.name()).into());
     if path == Path::new("-") {
@@ -102,9 +102,8 @@ async fn collect(args: &Args, plugins: &[&Plugin]) -> Bundle {
         Err(error) => bundle.missing_part("the agent", Chain(&error).to_string()),
     }
     let devices = timeout(SCAN, scan::report(&target, &args.models, plugins)).await;
-    let devices = devices.unwrap_or_else(|_| {
-        Err(format!("the ports did not all answer within {} s", SCAN.as_secs()))
-    });
+    let devices = devices
+        .unwrap_or_else(|_| Err(format!("some ports did not answer within {} s", SCAN.as_secs())));
     bundle.json("devices.json", "scan", devices);
     bundle.json("queue.json", "queue stat", queue::report(&target).await);
     machine::facts(&mut bundle).await;

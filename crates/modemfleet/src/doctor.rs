@@ -37,15 +37,16 @@ const EXAMPLES: &str = "Examples:
   modemfleet doctor north
   modemfleet doctor --json | jq -r '.findings[] | select(.level == \"fail\") | .advice'
 
-Nothing is changed, and sessions go on. Where no agent runs, and no --url names one, the ports of the fleet file are
-opened to ask, with the rights of this user. A wrong fleet file is a finding. Exit codes: 0 nothing failed (there may
-be warnings), 1 something failed, 2 wrong usage, 3 no agent runs at --url.";
+Doctor changes nothing, and sessions continue. If no agent runs and no --url names one, the ports of \
+the fleet file are opened with the rights of this user. A wrong fleet file is a finding.
+Exit codes: 0 no check failed (there may be warnings), 1 a check failed, 2 wrong usage, 3 no agent \
+runs at --url.";
 
 /// Finds problems and shows advice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Of this modem of the fleet file only.
+    /// Examine only this modem of the fleet file.
     #[arg(value_name = "MODEM")]
     pub modem: Option<String>,
     /// Print one JSON object.
@@ -68,7 +69,7 @@ enum DoctorError {
     Client(#[from] ClientError),
     #[error("{file} has no modem {name:?}{hint}")]
     NoModem { file: String, name: String, hint: String },
-    #[error("what answers at {DOCTOR} is no modemfleet agent, or one of another version")]
+    #[error("the server at {DOCTOR} is not a modemfleet agent, or has another version")]
     Strange(#[from] serde_json::Error),
     #[error("the models of this build are broken")]
     Catalog(#[from] CatalogError),
@@ -180,7 +181,7 @@ fn models(args: &Args, plugins: &[&Plugin]) -> Result<(Models, Vec<Finding>), Ca
         Err(ModelsError::BuiltIn(error)) => return Err(error),
         Err(ModelsError::Files(files)) => files.iter().flat_map(of_problems).collect(),
         Err(error @ ModelsError::Folder { .. }) => {
-            let advice = "name the right folder with --models, or make it readable";
+            let advice = "give the right folder with --models, or make it readable";
             vec![Finding::fail("config", Chain(&error).to_string(), advice)]
         }
     };
@@ -215,18 +216,18 @@ fn no_agent(error: &ClientError) -> Finding {
     match error {
         ClientError::NotRunning(_) | ClientError::Faulty { .. } => Finding::warn(
             "agent",
-            "no agent runs; the modems are asked by this process",
+            "no agent runs; this process asks the modems",
             "`systemctl start modemfleet`, or `modemfleet run --config FILE`",
         ),
         ClientError::Token { .. } => Finding::fail(
             "agent",
             words,
-            "give the right file with --token-file, or ask as a user that may read it",
+            "give the right file with --token-file, or run doctor as a user that can read it",
         ),
         _ => Finding::fail(
             "agent",
             words,
-            "an agent that hangs is started again by its watchdog, or by `systemctl restart modemfleet`; one of another version cannot be asked this",
+            "if the agent hangs, its watchdog or `systemctl restart modemfleet` restarts it; an agent of another version may not answer this request",
         ),
     }
 }
@@ -299,7 +300,7 @@ fn no_file() -> Finding {
     Finding::warn(
         "config",
         format!("there is no {DEFAULT_CONFIG}"),
-        "name the fleet file with `--config FILE`; without it no modem is known",
+        "give the fleet file with `--config FILE`; without it no modem is known",
     )
 }
 
@@ -360,7 +361,7 @@ impl Report {
         }
         let count = |level| self.findings.iter().filter(|finding| finding.level == level).count();
         let (ok, warn, fail) = (count(Level::Ok), count(Level::Warn), count(Level::Fail));
-        picture.push_str(&format!("\n{ok} ok, {warn} to look at, {fail} failed\n"));
+        picture.push_str(&format!("\n{ok} ok, {warn} warnings, {fail} failed\n"));
         picture
     }
 }
@@ -373,7 +374,7 @@ mod tests {
     fn what_to_do_stands_below_what_was_found() {
         let findings = vec![
             Finding::ok("clock", "right"),
-            Finding::fail("sim", "there is none\u{1b}[2J", "put one in").of("north"),
+            Finding::fail("sim", "there is none\u{1b}[2J", "insert one").of("north"),
         ];
         let report = Report { by_agent: true, findings };
         assert_eq!(
@@ -381,9 +382,9 @@ mod tests {
             "      OF       CHECK  FOUND
 ok    gateway  clock  right
 fail  north    sim    there is none\u{fffd}[2J
-      try: put one in
+      try: insert one
 
-1 ok, 0 to look at, 1 failed
+1 ok, 0 warnings, 1 failed
 "
         );
     }

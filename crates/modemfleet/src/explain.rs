@@ -18,8 +18,9 @@ const EXAMPLES: &str = "Examples:
   modemfleet explain '+CME ERROR: SIM busy'
   modemfleet explain 'CONNACK 5'
 
-A line is read by its own table: a cause is not a result code. A bare number is looked up everywhere.
-Exit codes: 0 explained, 1 no such code, 2 wrong usage.";
+Each kind of line has its own table: a cause is not a result code. A number alone is looked up in \
+every table.
+Exit codes: 0 explained, 1 unknown code, 2 wrong usage.";
 
 /// Explains a code that a modem or a broker gave, or a line of a modem's MQTT stack.
 #[derive(Debug, clap::Args)]
@@ -56,8 +57,12 @@ impl Meaning {
 const CONNACK: [(i32, &str, &str); 6] = [
     (0, "connection accepted", ""),
     (1, "unacceptable protocol version", "the broker does not speak MQTT 3.1.1"),
-    (2, "client id rejected", "choose another client id; some brokers tell it to every device"),
-    (3, "server unavailable", "the broker is up and does not serve: look at its log"),
+    (
+        2,
+        "client id rejected",
+        "choose another client id; some brokers send this code to every device",
+    ),
+    (3, "server unavailable", "the broker runs but refuses to serve: see its log"),
     (
         4,
         "bad user name or password",
@@ -66,7 +71,7 @@ const CONNACK: [(i32, &str, &str); 6] = [
     (
         5,
         "not authorized",
-        "check user name and password, for which some brokers tell this too; else look at the broker's access rules",
+        "check user name and password, since some brokers send this code for them too; else check the broker's access rules",
     ),
 ];
 
@@ -82,7 +87,7 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
             return wrong();
         }
         Err(Unexplained::Unknown(number)) => {
-            complain(&format!("no manual that this program knows has a code {number} there"));
+            complain(&format!("no known manual has a code {number} there"));
             return ExitCode::FAILURE;
         }
     };

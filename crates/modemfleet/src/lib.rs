@@ -9,11 +9,13 @@ pub mod diag;
 pub mod doctor;
 mod end;
 pub mod explain;
+pub mod init;
 pub mod log;
 pub mod man;
 pub mod profiles;
 pub mod publish;
 pub mod queue;
+pub mod record;
 pub mod recover;
 pub mod reload;
 pub mod route;
@@ -33,7 +35,7 @@ use modem::Plugin;
 use end::{output_failed, wrong};
 use fleet::printable::complain;
 
-/// A fleet of cellular modems, each with MQTT sessions of its own.
+/// Carry MQTT messages over a fleet of cellular modems.
 #[derive(Debug, Parser)]
 #[command(name = "modemfleet", version = agent::version::SHOWN, max_term_width = 100)]
 struct Cli {
@@ -45,46 +47,57 @@ struct Cli {
 enum Command {
     /// Run the agent.
     Run(run::Args),
-    /// Say whether a fleet file is good, and if not, where.
+    /// Write a first fleet file for the modems that are plugged in.
+    Init(init::Args),
+    /// Check a fleet file and point at each error.
     Check(check::Args),
-    /// Show every USB modem, its ports, whose it is, and who else has a port.
+    /// List USB modems with their ports, their entries and other programs that use a port.
     Scan(scan::Args),
-    /// Show the running agent's modems, sessions and queue.
+    /// Show the modems, sessions and queue of the running agent.
     Status(status::Args),
-    /// Send AT commands to a modem, through the running agent or on a tty of one's own.
+    /// Send AT commands to a modem, through the running agent or directly on a tty.
     At(at::Args),
+    /// Record a transcript of a modem: its answers to commands that only read, and one publish.
+    Record(record::Args),
     /// Collect a support bundle, with secrets removed.
     Diag(diag::Args),
-    /// Hand messages to the running agent.
+    /// Publish messages through the running agent.
     Publish(publish::Args),
-    /// Show and change what the queue holds, also while no agent runs.
+    /// Show and change the messages in the queue, also while no agent runs.
     Queue(queue::Args),
-    /// Show or change what the running agent logs, such as the AT dialogue of one modem.
+    /// Show or change the log filter of the running agent, or trace one modem's AT dialogue.
     Log(log::Args),
-    /// Reset a USB device or run a power script, as root; the agent asks for it through a socket.
+    /// Reset a USB device or run a power script, as root.
+    ///
+    /// The request is one line of standard input, and so is the answer on standard output: `done`,
+    /// `unavailable: …`, `busy: …` or `failed: …`. systemd runs this command for each connection of
+    /// the agent to modemfleet-recover.socket.
     Recover(recover::Args),
-    /// Make the running agent read its fleet file again.
+    /// Reload the fleet file of the running agent.
     Reload(reload::Args),
-    /// Look for what is wrong with gateway, modems and sessions, and say what to do about it.
+    /// Find faults of gateway, modems and sessions, and print a remedy for each.
     Doctor(doctor::Args),
-    /// Say which path a topic takes, and why.
+    /// Show the path that a topic takes, and the reason.
     Route(route::Args),
     /// Print the JSON Schema of the fleet file.
     Schema(schema::Args),
-    /// Say which models there are, and what a modem's reply means.
+    /// List the known models, explain how a modem is recognised, and decode its replies.
     Profiles(profiles::Args),
-    /// Say what a code of a modem or a broker means, and what to try.
+    /// Explain a code of a modem or a broker, and suggest a remedy.
     Explain(explain::Args),
-    /// Print a completion script for a shell.
+    /// Print the completion script for a shell.
     Completions(man::Completions),
     /// Write the manual pages.
     Man(man::Man),
-    /// Print what a device signs in with at a cloud.
+    /// Print the MQTT credentials of a device at a cloud.
     Sign(sign::Args),
     /// Run simulated modems on ttys.
     #[cfg(feature = "lab")]
     Sim(lab::sim::Args),
-    /// Show it all in motion: a broker, three simulated modems, the agent, and what goes wrong.
+    /// Run a broker, three simulated modems, the agent and a load of messages.
+    ///
+    /// The demo unplugs one modem, hangs another, and counts the messages. The exit code is 0 only if
+    /// every accepted message arrived.
     #[cfg(feature = "lab")]
     Demo(demo::Args),
 }
@@ -101,9 +114,11 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Sim(args) => return lab::sim::run(&args, plugins),
         #[cfg(feature = "lab")]
         Command::Demo(args) => return demo::run(&args),
+        Command::Init(args) => return init::run(&args, plugins),
         Command::Scan(args) => return scan::run(&args, plugins),
         Command::Status(args) => return status::run(&args),
         Command::At(args) => return at::run(&args, plugins),
+        Command::Record(args) => return record::run(&args, plugins),
         Command::Diag(args) => return diag::run(&args, plugins),
         Command::Publish(args) => return publish::run(&args),
         Command::Queue(args) => return queue::run(&args),

@@ -15,9 +15,9 @@ use fleet::printable::complain;
 use fleet::printable::printable;
 
 const EXAMPLES: &str = "Examples:
-  modemfleet log                                 what is logged now
-  modemfleet log --filter debug                  more of it, until the agent ends
-  modemfleet log --trace north --for 5m          the AT dialogue of one modem, secrets redacted
+  modemfleet log                                 print the current filter
+  modemfleet log --filter debug                  log more, until the agent ends
+  modemfleet log --trace north --for 5m          log the AT dialogue of one modem, secrets redacted
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent runs.";
 
@@ -25,16 +25,16 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent runs.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A level, or a list such as `info,modemfleet::at=trace`.
+    /// Log by this filter: a level, or a list such as `info,modemfleet::at=trace`.
     #[arg(long)]
     filter: Option<String>,
     /// Log the AT dialogue of this modem.
     #[arg(long, value_name = "MODEM")]
     trace: Option<String>,
-    /// For this long [default: 10m].
+    /// Stop the trace after this time [default: 10m].
     #[arg(long = "for", value_name = "TIME", requires = "trace", value_parser = humantime::parse_duration)]
     time: Option<Duration>,
-    /// Log the AT dialogue of this modem no more.
+    /// Stop logging the AT dialogue of this modem.
     #[arg(long, value_name = "MODEM", conflicts_with = "trace")]
     untrace: Option<String>,
     /// The address of the agent.

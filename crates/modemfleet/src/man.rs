@@ -14,7 +14,7 @@ use crate::end::output_failed;
 /// Writes the manual pages.
 #[derive(Debug, clap::Args)]
 pub struct Man {
-    /// Write a page for each command into this folder, instead of the first to standard output.
+    /// Write a page for each command into this folder [default: print the main page].
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
 }
@@ -22,7 +22,7 @@ pub struct Man {
 /// Prints a completion script.
 #[derive(Debug, clap::Args)]
 pub struct Completions {
-    /// For which shell.
+    /// The shell.
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -31,7 +31,7 @@ const EXAMPLES: &str = "Example:
   printf '+CPSI: LTE,Online,460-00,0x5A1E,187214780,257,EUTRAN-BAND3,1850,5,5,-94,-850,-545,15\\r\\nOK\\r\\n' |
     modemfleet profiles decode --model sim7600 --command 'AT+CPSI?'
 
-Exit codes: 0 done, 1 no valid reply, 2 unknown model or command.";
+Exit codes: 0 done, 1 the reply is not valid, 2 unknown model or command.";
 
 /// Shows the models of this build and of the folder of models.
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub struct Args {
 /// A question about the models.
 #[derive(Debug, clap::Subcommand)]
 pub enum What {
-    /// Lists the models: how each is recognised, what it takes, and what that knowledge rests on.
+    /// List the models, with how each is recognised, its abilities and the evidence for them.
     List {
         /// Print one JSON object.
         #[arg(long)]
@@ -53,17 +53,17 @@ pub enum What {
         #[command(flatten)]
         models: Folder,
     },
-    /// Says which entry of the models a modem is, why, and which others lost.
+    /// Show which entry of the models a modem matches, why, and which others lost.
     Explain(explain::Args),
-    /// Says what is wrong with files of models, and what entries do to one another.
+    /// Check files of models, and show how their entries affect one another.
     Lint(lint::Args),
-    /// Reads a modem's raw reply on standard input and prints its meaning as JSON.
+    /// Read a modem's raw reply from standard input and print its meaning as JSON.
     #[command(after_help = EXAMPLES)]
     Decode {
         /// The model that replied, such as sim7600.
         #[arg(long, value_name = "MODEL")]
         model: String,
-        /// The command that it replied to, such as 'AT+CPSI?'.
+        /// The command of this reply, such as 'AT+CPSI?'.
         #[arg(long, value_name = "COMMAND")]
         command: String,
         /// The models.

@@ -39,10 +39,10 @@ const EXAMPLES: &str = "Examples:
   modemfleet publish --topic alarm --session north/cloud --ttl 10m --priority 9 open
   modemfleet publish --topic alarm --wait=30s open && echo the broker has it
 
-The id is printed once the message is on the agent's disk; from then on it is the agent's to deliver, also
-when `--wait` ends without an acknowledgement.
-Exit codes: 0 handed in (with `--wait`: acknowledged), 1 refused (with `--wait`: or not acknowledged in time,
-set aside or dropped), 2 wrong usage or configuration, 3 no agent runs.";
+The id is printed once the message is on the agent's disk. From then on the agent delivers it, also \
+if `--wait` ends without an acknowledgement.
+Exit codes: 0 accepted (with `--wait`: acknowledged), 1 refused (with `--wait`: or not acknowledged \
+in time, made a dead letter, or dropped), 2 wrong usage or configuration, 3 no agent runs.";
 
 /// Hands messages to the running agent.
 #[derive(Debug, clap::Args)]
@@ -58,24 +58,24 @@ pub struct Args {
     /// Ask the broker to keep the message for later subscribers.
     #[arg(long)]
     pub retain: bool,
-    /// The session that is to carry it, whatever the routes say.
+    /// The session that carries the message, instead of the routes' choice.
     #[arg(long, value_name = "MODEM/SESSION", value_parser = session)]
     pub session: Option<String>,
-    /// How long it is worth delivering, such as 90s or 2h.
+    /// Drop the message if it is not delivered within this time, such as 90s or 2h.
     #[arg(long, value_name = "TIME", value_parser = ttl)]
     pub ttl: Option<String>,
-    /// 0 to 9; higher goes first.
+    /// The priority, 0 to 9; higher ones are delivered first.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u8>::new().range(0..=u64::from(MAX_PRIORITY)))]
     pub priority: Option<u8>,
-    /// A key of your choice: a second message with the same key is taken for the first.
+    /// An idempotency key of your choice: a second message with the same key is not stored again.
     #[arg(long, value_name = "KEY", value_parser = key, conflicts_with = "lines")]
     pub key: Option<HeaderValue>,
-    /// Each line is a message, handed in before the next one is read. It stops at the first refusal.
+    /// Publish each line as a message, before the next line is read. Stop at the first refusal.
     #[arg(long, group = "what")]
     pub lines: bool,
-    /// Wait until the broker has acknowledged each message and each of its copies, at most so long after the last
-    /// one was handed in, such as 30s or 5m; without a time for as long as it takes. At QoS 0, which no broker
-    /// acknowledges, until a modem has accepted it.
+    /// Wait until the broker has acknowledged each message and each of its copies. TIME, such as 30s
+    /// or 5m, is counted from the last message and is unlimited by default. A message of QoS 0, which
+    /// no broker acknowledges, counts once a modem has accepted it.
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, value_parser = patience)]
     pub wait: Option<Option<Duration>>,
     /// Read from this file instead of standard input.
@@ -99,11 +99,11 @@ pub enum PublishError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The agent accepted it and discarded it.
-    #[error("dropped: the queue is full, and its policy is to drop what comes")]
+    #[error("dropped: the queue is full, and its policy is to drop new messages")]
     Dropped,
     /// The answer is not the agent's.
     #[error(
-        "the answer names no message, so it is not the agent that answers there; nothing counts as handed in"
+        "the answer names no message, so the server is not an agent; the message does not count as published"
     )]
     Stranger,
     /// The payload could not be read.
@@ -127,10 +127,10 @@ pub enum PublishError {
         all: u64,
     },
     /// The agent has no receipts.
-    #[error("this agent is too old for `--wait`; nothing was handed in")]
+    #[error("this agent is too old for `--wait`; nothing was published")]
     NoReceipts,
     /// A line was not published; the lines before it were.
-    #[error("stopped at line {number} ({before} handed in)", before = number.saturating_sub(1))]
+    #[error("stopped at line {number} ({before} published)", before = number.saturating_sub(1))]
     Line {
         /// The line's number, counted from 1.
         number: u64,
@@ -182,7 +182,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
     if error.is_in_doubt() {
         complain(
-            "whether the message was taken is not known; with `--key` it can be sent again safely",
+            "it is not known whether the message was accepted; with `--key` it can be sent again safely",
         );
     }
     error.code()
@@ -279,7 +279,7 @@ async fn lines(file: Option<&Path>, sender: &mut Sender<'_>) -> Result<(), Publi
         let line = checked(line).map_err(at_line)?;
         print_id(&sender.send(line, Some(number)).await.map_err(at_line)?);
     }
-    complain(&format!("{} handed in", count(number.saturating_sub(1))));
+    complain(&format!("{} published", count(number.saturating_sub(1))));
     Ok(())
 }
 
@@ -391,7 +391,7 @@ fn print_id(id: &str) {
 /// Checks only that the topic fits into a request; the agent checks the rest.
 fn topic(text: &str) -> Result<String, &'static str> {
     if text.len() > MAX_REQUEST {
-        Err("it is longer than any modem takes")
+        Err("the topic is longer than any modem accepts")
     } else {
         Ok(text.to_owned())
     }
@@ -401,21 +401,21 @@ fn session(text: &str) -> Result<String, &'static str> {
     let both = text.split_once('/');
     both.filter(|(modem, session)| Name::new(modem).is_some() && Name::new(session).is_some())
         .map(|_| text.to_owned())
-        .ok_or("it is MODEM/SESSION, two names of the fleet file")
+        .ok_or("the value must be MODEM/SESSION, two names of the fleet file")
 }
 
 fn ttl(text: &str) -> Result<String, &'static str> {
     let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
-    time.map(|_| text.to_owned()).ok_or("it is a time with its unit, such as 90s or 2h")
+    time.map(|_| text.to_owned()).ok_or("the value must be a time with its unit, such as 90s or 2h")
 }
 
 fn patience(text: &str) -> Result<Duration, &'static str> {
     let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
-    time.ok_or("it is a time with its unit, such as 30s or 5m")
+    time.ok_or("the value must be a time with its unit, such as 30s or 5m")
 }
 
 fn key(text: &str) -> Result<HeaderValue, String> {
-    let wrong = || format!("it has 1 to {MAX_NAME} visible ASCII characters");
+    let wrong = || format!("the value must have 1 to {MAX_NAME} visible ASCII characters");
     let good = (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     if good { HeaderValue::from_str(text).map_err(|_fault| wrong()) } else { Err(wrong()) }
 }

@@ -37,7 +37,7 @@ const EXAMPLES: &str = "Examples:
   modemfleet queue purge --older-than 7d --yes
   modemfleet queue fsck --dir /var/lib/modemfleet/queue
 
-Exit codes: 0 done, 1 failed or damaged, 2 wrong usage or configuration, 3 no agent and no folder.";
+Exit codes: 0 done, 1 failed, or the queue is damaged, 2 wrong usage or configuration, 3 no agent runs and no folder is named.";
 
 /// Shows and changes the queue of a running or a stopped agent.
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// How much is in it, by lane.
+    /// Print the number and size of the messages, by lane.
     Stat {
         /// Print JSON.
         #[arg(long)]
@@ -59,11 +59,11 @@ enum Action {
     },
     /// List messages, oldest first.
     Inspect {
-        /// This message only, with all that is known of it.
+        /// Print only this message, with all details.
         id: Option<MessageId>,
         #[command(flatten)]
         which: Which,
-        /// The most messages to list; 0: all.
+        /// The maximum number of messages to list; 0 lists all.
         #[arg(long, default_value_t = 50)]
         limit: u64,
         /// Print a line of JSON for each message.
@@ -72,19 +72,19 @@ enum Action {
         #[command(flatten)]
         place: Place,
     },
-    /// Print messages with their payloads, a line of JSON each.
+    /// Print messages with their payloads, one line of JSON each.
     Export {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
         place: Place,
     },
-    /// Bring messages back that were set aside.
+    /// Put dead letters back into the queue.
     Requeue {
-        /// The message.
+        /// The id of a message.
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         id: Option<MessageId>,
-        /// All that were set aside, or those that the options name.
+        /// Put back all dead letters, or those that the options select.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -95,13 +95,13 @@ enum Action {
         #[command(flatten)]
         place: Place,
     },
-    /// Delete messages for good.
+    /// Delete messages permanently.
     Purge {
-        /// The message.
+        /// The id of a message.
         id: Option<MessageId>,
         #[command(flatten)]
         which: Which,
-        /// Yes, all of them: needed where neither an id nor an option says which.
+        /// Confirm that all messages are deleted, if neither an id nor an option selects some.
         #[arg(long)]
         yes: bool,
         /// Print JSON.
@@ -110,9 +110,9 @@ enum Action {
         #[command(flatten)]
         place: Place,
     },
-    /// Look for damage: every page, every index, every message's checksum. Reads the folder itself.
+    /// Check the queue's folder for damage: every page, every index and every message's checksum.
     Fsck {
-        /// Replace a damaged file by what can be read of it; the damaged one is kept. No agent may run.
+        /// Replace a damaged file with its readable messages, and keep the damaged one. No agent may run.
         #[arg(long)]
         repair: bool,
         /// Print JSON.
@@ -127,22 +127,22 @@ enum Action {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Which messages")]
 struct Which {
-    /// Those whose topic this filter selects, such as `sensors/#`.
+    /// Messages whose topic matches this filter, such as `sensors/#`.
     #[arg(long, value_name = "FILTER", value_parser = topic)]
     topic: Option<String>,
-    /// Those of this lane, as `queue stat` names it.
+    /// Messages of this lane, as `queue stat` names it.
     #[arg(long, value_name = "LANE")]
     lane: Option<String>,
-    /// Those that were set aside for this reason: poison, refused, damaged.
+    /// Dead letters with this reason: poison, refused or damaged.
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
-    /// Those that were set aside.
+    /// Dead letters.
     #[arg(long, conflicts_with = "waiting")]
     set_aside: bool,
-    /// Those that were not.
+    /// Messages that are not dead letters.
     #[arg(long, conflicts_with = "reason")]
     waiting: bool,
-    /// Those that were handed in at least so long ago, such as 12h.
+    /// Messages that were published at least this long ago, such as 12h.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
 }
@@ -198,7 +198,7 @@ async fn act(action: &Action) -> Result<ExitCode, QueueError> {
         Action::Purge { id, which, yes, json, place } => {
             let selection = which.selection(*id);
             if selection.is_everything() && !yes {
-                let words = "this would delete every message: say which, or `--yes`";
+                let words = "this would delete every message: select some, or give `--yes`";
                 return Err(QueueError::Usage(words));
             }
             change(place, Change::Purge, &selection, *json).await?;
@@ -237,7 +237,7 @@ async fn stat(place: &Place, json: bool) -> Result<(), QueueError> {
     };
     fact("bytes", stat.bytes.to_string(), Tone::Plain);
     let aside = stat.set_aside.messages;
-    fact("set aside", aside.to_string(), if aside > 0 { Tone::Bad } else { Tone::Plain });
+    fact("dead letters", aside.to_string(), if aside > 0 { Tone::Bad } else { Tone::Plain });
     if let Some(age) = stat.oldest_age_seconds {
         let age = humantime::format_duration(Duration::from_secs(age)).to_string();
         fact("oldest", age, Tone::Plain);
@@ -343,14 +343,14 @@ async fn inspect(
         write!(out, "{}", table.render(false, None))?;
     }
     if more {
-        complain(&format!("there are more than {limit}; `--limit 0` lists all"));
+        complain(&format!("there are more than {limit} messages; `--limit 0` lists all"));
     }
     Ok(())
 }
 
 fn row(message: &Value) -> serde_json::Result<Vec<Cell>> {
     let message = Message::deserialize(message)?;
-    let aside = message.reason.map(|reason| format!("aside: {reason}"));
+    let aside = message.reason.map(|reason| format!("dead letter: {reason}"));
     let cells = [
         message.id,
         aside.unwrap_or_else(|| "waiting".to_owned()),
@@ -399,8 +399,8 @@ async fn change(
     };
     if selection.id.is_some() && sum.done == 0 {
         return Err(QueueError::NoMessage(match change {
-            Change::Requeue => "set aside",
-            Change::Purge => "in the queue, or it is on its way",
+            Change::Requeue => "a dead letter",
+            Change::Purge => "in the queue, or it is being delivered",
         }));
     }
     if json {
@@ -408,7 +408,7 @@ async fn change(
     }
     writeln!(io::stdout(), "{done} {} messages", sum.done)?;
     if sum.left > 0 {
-        complain(&format!("{} are on their way and were left alone", sum.left));
+        complain(&format!("{} messages are being delivered and were not touched", sum.left));
     }
     Ok(())
 }

@@ -17,19 +17,20 @@ use means::Means;
 /// modemfleet-recover.socket.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Instead of standard input: `usb-reset BUS-PORT` or `power NAME`.
+    /// The request, instead of standard input: `usb-reset BUS-PORT` or `power NAME`.
     #[arg(value_name = "REQUEST", num_args = 2)]
     request: Vec<String>,
-    /// The folder of the power scripts. It and they belong to root, and nobody else may write them.
+    /// The folder of the power scripts. Folder and scripts must belong to root, and only root may have
+    /// write permission.
     #[arg(long, value_name = "DIR", default_value = "/etc/modemfleet/power.d")]
     scripts: PathBuf,
-    /// Where the kernel shows its devices.
+    /// The kernel's folder of devices.
     #[arg(long, value_name = "DIR", default_value = "/sys")]
     sysfs: PathBuf,
-    /// Where the nodes of USB devices are.
+    /// The folder of the USB device nodes.
     #[arg(long, value_name = "DIR", default_value = "/dev/bus/usb")]
     usbfs: PathBuf,
-    /// How long a script may take, in seconds.
+    /// The time limit of a script, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience: u64,
 }

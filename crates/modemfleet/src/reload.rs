@@ -16,13 +16,13 @@ use fleet::printable::complain;
 use fleet::printable::printable;
 
 const EXAMPLES: &str = "Examples:
-  modemfleet check --diff /etc/modemfleet/fleet.yaml    what a reload would change
-  modemfleet reload                                     do it, and say what was changed
+  modemfleet check --diff /etc/modemfleet/fleet.yaml    print the changes that a reload would make
+  modemfleet reload                                     reload, and print the changes
 
-`+` comes, `-` goes, `~` changes, `=` stays as it is: the sessions of a modem that stays go on. What changes at
-the next start of the agent only is named, with the reason.
+`+` is added, `-` removed, `~` changed and `=` unchanged: an unchanged modem keeps its sessions. \
+Changes that need a restart of the agent are listed with the reason.
 
-Exit codes: 0 applied, 1 failed, 2 the file is refused and the old fleet runs on, 3 no agent runs.";
+Exit codes: 0 applied, 1 failed, 2 the file is refused and the old fleet keeps running, 3 no agent runs.";
 
 /// Makes the running agent read its fleet file again.
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ pub(super) enum ReloadError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The answer is not a plan.
-    #[error("the agent answered with no plan: is it another version?")]
+    #[error("the agent's answer has no plan: has the agent another version?")]
     Strange,
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::end::{output_failed, wrong};
-use agent::messages::forward::{Routing, lanes};
+use agent::messages::forward::{Variables, lanes};
 use api::client::{Call, DEFAULT_CONFIG, Target, converse};
 use fleet::printable::complain;
 use fleet::printable::printable;
@@ -18,8 +18,8 @@ const EXAMPLES: &str = "Examples:
   modemfleet route test sensors/t1
   modemfleet route test sensors/t1 --config ./fleet.yaml
 
-Where the agent of the fleet file runs, the state of each session is shown as well.
-Exit codes: 0 there is a path, 1 there is none, 2 wrong usage or configuration.";
+If the agent of the fleet file runs, the state of each session is printed too.
+Exit codes: 0 the topic has a path, 1 it has none, 2 wrong usage or configuration.";
 
 /// Looks at routes.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Say which path a topic takes, and why.
+    /// Show the path that a topic takes, and the reason.
     Test(Test),
 }
 
@@ -42,7 +42,7 @@ struct Test {
     /// The fleet file.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
-    /// Which of the file's gateways. Default: the host name.
+    /// The gateway of the file to use [default: the host name].
     #[arg(long, value_name = "NAME", env = fleet::GATEWAY)]
     gateway: Option<String>,
 }
@@ -106,16 +106,17 @@ fn explained(fleet: &Fleet, topic: &str, states: &BTreeMap<String, String>) -> (
             words += &format!("{route_words}: does not match\n");
             continue;
         }
-        words += &format!("{route_words}: matches; the first that does counts\n");
+        words += &format!("{route_words}: matches; the first match is used\n");
         if route.to.is_empty() {
-            words += "  it has no session: the message is refused\n";
+            words += "  the route has no session: the message is refused\n";
             return (words, false);
         }
         words += &format!("  {}\n", why(route));
         if route.to.len() > 1 && route.policy != Policy::All {
             let stall = humantime::format_duration(route.stall);
-            words +=
-                &format!("  without a result after {stall}: the next as well, with the same id\n");
+            words += &format!(
+                "  without a result after {stall}: the next session too, with the same id\n"
+            );
         }
         if let Some(batch) = &route.batch {
             let (most, delay) = (batch.max_messages, humantime::format_duration(batch.max_delay));
@@ -136,15 +137,13 @@ fn explained(fleet: &Fleet, topic: &str, states: &BTreeMap<String, String>) -> (
 fn why(route: &Route) -> String {
     match route.policy {
         Policy::Failover if route.fail_back => format!(
-            "failover: the first that is connected; one that came back after {}",
+            "failover: the first connected session; one that comes back after {}",
             humantime::format_duration(route.hold_down)
         ),
         Policy::Failover => {
-            "failover: the first that is connected, and no way back while it is".into()
+            "failover: the first connected session, which is kept while it is connected".into()
         }
-        Policy::Spread => {
-            "spread: by the topic's hash it begins with the first of these".to_owned()
-        }
+        Policy::Spread => "spread: the topic's hash selects the first of these".to_owned(),
         Policy::All => "all: a copy to each of these".to_owned(),
     }
 }
@@ -161,8 +160,9 @@ fn path(
     if let Some(known) = fleet.sessions().find(|known| known.id == *session)
         && route.publish_as.is_some()
     {
-        let routing = Routing::of(route, fleet.gateway.as_str());
-        line += &format!(" as {:?}", routing.topic(topic, "<id>", session, &known.vars));
+        let (id, gateway) = ("<id>", fleet.gateway.as_str());
+        let variables = Variables { topic, id, gateway, session, vars: &known.vars };
+        line += &format!(" as {:?}", variables.fill(route.publish_as.as_ref()));
     }
     if let Some(state) = states.get(&session.to_string()) {
         line += &format!(": {state}");

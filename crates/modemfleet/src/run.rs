@@ -26,16 +26,16 @@ pub(crate) struct Args {
     /// The fleet file.
     #[arg(long, value_name = "FILE", default_value = "/etc/modemfleet/fleet.yaml")]
     pub(crate) config: PathBuf,
-    /// Which gateway this is, of those that the fleet file lists. Default: the host name.
+    /// This gateway's name in the fleet file [default: the host name].
     #[arg(long, value_name = "NAME", env = fleet::GATEWAY)]
     pub(crate) gateway: Option<String>,
     /// The models.
     #[command(flatten)]
     pub(crate) models: Folder,
-    /// How log lines look.
+    /// The format of log lines.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) log_format: logging::Format,
-    /// What is logged: a level, or a list such as `info,modemfleet::at=trace` for the AT dialogue.
+    /// The log filter: a level, or a list such as `info,modemfleet::at=trace` for the AT dialogue.
     #[arg(long, value_name = "FILTER", env = "MODEMFLEET_LOG", default_value = "info")]
     pub(crate) log: String,
 }
@@ -180,11 +180,11 @@ async fn serve(start: Start, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let mut agent = started?;
     let failed = until_the_end(&mut agent, &mut signals).await;
     systemd::stopping();
-    tracing::info!("ending: signing the sessions out");
+    tracing::info!("stopping: signing the sessions out");
     // A dropped `end` leaves sessions open, as a second signal requests.
     tokio::select! {
         () = agent.end() => {}
-        () = signals.end() => tracing::warn!("second signal: ending at once"),
+        () = signals.end() => tracing::warn!("second signal: stopping at once"),
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }

@@ -23,8 +23,9 @@ use crate::end::{code_of, output_failed, wrong};
 use agent::modems::devices::DeviceReport;
 use api::client::{Call, Client, ClientError, Target, converse};
 use api::devices::Devices;
+use discovery::WantedModems;
 use discovery::plugged::{Plugged, Remark};
-use fleet::models::Folder;
+use fleet::models::{Folder, Models};
 use fleet::printable::complain;
 use fleet::printable::printable;
 
@@ -42,18 +43,18 @@ const EXAMPLES: &str = "Examples:
   modemfleet scan --watch
   modemfleet scan --json | jq -r '.devices[] | select(.claim == \"unclaimed\") | .imei'
 
-Ports are those of the running agent's machine; where no agent runs, and no --url names one, those of this one, which
-are opened to ask (with the rights of this user). Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
-3 no agent runs at --url.";
+The running agent reports the ports of its machine. If no agent runs and no --url names one, this \
+command opens the ports of this machine, with the rights of this user.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent runs at --url.";
 
 /// Shows every USB modem, its ports, whose it is, and who else has a port.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Print JSON; with `--watch` one line for each event.
+    /// Print JSON; with `--watch`, one line for each event.
     #[arg(long)]
     pub json: bool,
-    /// Go on until Ctrl-C, and show what comes, goes and changes.
+    /// Keep running until Ctrl-C, and print each change.
     #[arg(long)]
     pub watch: bool,
     /// The models, if no agent runs.
@@ -129,6 +130,20 @@ pub(super) async fn report(
         }
     };
     look.await.map_err(|error: ScanError| Chain(&error).to_string())
+}
+
+/// Returns the devices for a first fleet file: a running agent's, or those that this process sees. No fleet file is
+/// read: the one that is there may be the reason for another.
+pub(super) async fn for_a_first_file(models: Models) -> Result<Vec<DeviceReport>, ScanError> {
+    if let Ok(client) = Target::default().client()
+        && let Ok(devices) = (Agent { client, version: None }).devices().await
+    {
+        return Ok(devices);
+    }
+    let mut around = Around::look(WantedModems::default(), models);
+    let devices = around.settled().await;
+    around.end().await;
+    devices
 }
 
 /// Prints the devices of a running agent.
@@ -253,7 +268,7 @@ fn picture(devices: &[DeviceReport]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use modem::holder::Holder;
 
     use super::*;
@@ -261,7 +276,7 @@ mod tests {
     use discovery::Role;
 
     /// Two modems with the same IMEI; another program has a port of the second.
-    pub(super) fn devices() -> Vec<DeviceReport> {
+    pub(crate) fn devices() -> Vec<DeviceReport> {
         let port = |number: u8, role| PortReport {
             tty: format!("/dev/ttyUSB{number}").into(),
             interface: number,
@@ -308,9 +323,9 @@ USB  ID         MODEM        MODEL              IMEI             ICCID          
 1-1  1e0e:9001  north        SIMCOM_SIM7600G-H  861234560000005  89860012345678900000  ttyUSB2 at, ttyUSB3 secondary, ttyUSB1
 1-2  1e0e:9001  not decided  SIMCOM_SIM7600G-H  861234560000005                        ttyUSB6 at
 
-1-1: another modem here tells the same IMEI
+1-1: another modem here reports the same IMEI
 1-2: /dev/ttyUSB6 is in use by Modem\u{fffd}[2J (pid 812)
-1-2: another modem here tells the same IMEI
+1-2: another modem here reports the same IMEI
 1-2: /dev/ttyUSB6 does not answer AT commands
 "
         );

@@ -9,17 +9,17 @@ use agent::metrics::families;
 
 const EXAMPLES: &str = "Examples:
   modemfleet schema > fleet.schema.json
-  then begin the fleet file with: # yaml-language-server: $schema=fleet.schema.json
-
   modemfleet schema --metrics | jq -r '.[].name'
 
-The schema knows keys, types and words. `modemfleet check` knows all the rest.";
+An editor uses the schema if the fleet file begins with \
+`# yaml-language-server: $schema=fleet.schema.json`.
+The schema has keys, types and words; `modemfleet check` also checks all other rules.";
 
 /// Prints the JSON Schema (draft 2020-12) of the fleet file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Print the metric families that /metrics may hold, with their labels, in its place.
+    /// Print the metric families of /metrics and their labels instead.
     #[arg(long)]
     metrics: bool,
 }

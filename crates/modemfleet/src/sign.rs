@@ -20,7 +20,7 @@ pub struct Args {
 /// The clouds whose signature is supported.
 #[derive(Debug, clap::Subcommand)]
 pub enum Cloud {
-    /// Alibaba Cloud IoT Platform.
+    /// Print the credentials of a device of Alibaba Cloud IoT Platform.
     Aliyun(Aliyun),
 }
 
@@ -41,16 +41,16 @@ pub struct Aliyun {
     /// An environment variable with the device secret.
     #[arg(long, value_name = "NAME", group = "secret")]
     pub device_secret_env: Option<String>,
-    /// The client id before the bars [default: the device name].
+    /// The part of the client id before the bars [default: the device name].
     #[arg(long, value_name = "ID")]
     pub client_id: Option<String>,
-    /// Milliseconds since 1970, to be signed as well.
+    /// A time to sign as well, in milliseconds since 1970.
     #[arg(long, value_name = "MS")]
     pub timestamp: Option<u64>,
-    /// hmacsha1, hmacmd5 or hmacsha256.
+    /// The signature's method: hmacsha1, hmacmd5 or hmacsha256.
     #[arg(long, value_name = "METHOD", default_value = "hmacsha1", value_parser = method)]
     pub method: Method,
-    /// 2 for TLS, 3 for TCP.
+    /// The transport: 2 for TLS, 3 for TCP.
     #[arg(long, value_name = "MODE", default_value = "3", value_parser = secure_mode)]
     pub securemode: SecureMode,
     /// The region of a public instance.

@@ -35,11 +35,11 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent runs.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Print what the API says, as JSON; with `--watch` one line for each change.
+    /// Print the API's answer as JSON; with `--watch`, one line for each change.
     #[arg(long)]
     pub json: bool,
-    /// Look again each second, until Ctrl-C. A terminal shows one table in place; elsewhere there is
-    /// a table for each change.
+    /// Refresh each second, until Ctrl-C. On a terminal the table is updated in place; elsewhere a
+    /// table is printed for each change.
     #[arg(long)]
     pub watch: bool,
     /// The address of the agent.
@@ -57,7 +57,7 @@ pub enum StatusError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The answer is not a fleet.
-    #[error("what answers at {MODEMS} is no modemfleet agent, or one of another version")]
+    #[error("the server at {MODEMS} is not a modemfleet agent, or has another version")]
     Strange(#[from] serde_json::Error),
     /// An error of the output, or of the signal that ends the watch.
     #[error(transparent)]
@@ -150,13 +150,13 @@ async fn usb(client: &mut Client) -> Result<String, StatusError> {
     let Devices::<DeviceReport> { devices, .. } = serde_json::from_value(told)?;
     let lines = devices.iter().flat_map(|device| {
         let nobodys = (device.claim == Claim::Unclaimed).then(|| {
-            let model = device.model.as_deref().unwrap_or("a modem that did not say who it is");
+            let model = device.model.as_deref().unwrap_or("a modem without a known identity");
             let imei =
                 device.imei.as_ref().map(|imei| format!(", IMEI {imei}")).unwrap_or_default();
             format!("no entry claims it: {model}{imei}")
         });
         let twice =
-            device.duplicate_imei.then(|| "another modem here tells the same IMEI".to_owned());
+            device.duplicate_imei.then(|| "another modem here reports the same IMEI".to_owned());
         let busy = device.busy().map(|busy| busy.to_string());
         let words: Vec<String> = nobodys.into_iter().chain(twice).chain(busy).collect();
         words.into_iter().map(|words| format!("USB {}: {}\n", device.usb_path, printable(&words)))
@@ -320,7 +320,7 @@ fn line(queue: &Queue) -> String {
     let mut line = format!("queue: {} {words}, {size}", queue.messages);
     if let Some(age) = queue.oldest_age_seconds.filter(|_| queue.messages > 0) {
         let age = humantime::format_duration(Duration::from_secs(age));
-        line.push_str(&format!(", the oldest waits {age}"));
+        line.push_str(&format!(", oldest {age} old"));
     }
     let dropped: u64 = queue.dropped.values().copied().fold(0, u64::saturating_add);
     if dropped > 0 {
@@ -402,7 +402,7 @@ north  serving  SIMCOM_SIM8200EA-M2  中国移动  lte rsrp -96, nr  home       
                                                                                             lab      backing_off, insecure  0      refused\u{fffd}[31m with 26
 bench  absent                                                    denied, voice only                                                no tty
 
-queue: 3 messages, 4.0 KiB, the oldest waits 1m 5s, 3 dropped
+queue: 3 messages, 4.0 KiB, oldest 1m 5s old, 3 dropped
 "
         );
     }

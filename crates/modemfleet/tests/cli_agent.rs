@@ -191,13 +191,13 @@ fn each_line_is_a_message() {
     let output = agent.call(&["publish", "--topic", "t", "--lines"], b"one\ntwo\r\n\nfour");
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     assert_eq!(out(&output).lines().count(), 4);
-    assert_eq!(err(&output), "4 messages handed in\n");
+    assert_eq!(err(&output), "4 messages published\n");
     assert_eq!(agent.queued(), Some(4));
 
     let long = [b"good\n".to_vec(), vec![b'x'; 10_241], b"\nnever\n".to_vec()].concat();
     let output = agent.call(&["publish", "--topic", "t", "--lines"], &long);
     assert_eq!((output.status.code(), out(&output).lines().count()), (Some(1), 1));
-    assert!(err(&output).contains("stopped at line 2 (1 handed in)"), "{}", err(&output));
+    assert!(err(&output).contains("stopped at line 2 (1 published)"), "{}", err(&output));
     assert_eq!(agent.queued(), Some(5));
 }
 
@@ -226,7 +226,7 @@ fn lines_stop_at_the_first_refusal_over_whatever_connections() {
     let output = call(&["publish", "--url", &url, "--topic", "t", "--lines"], b"1\n2\n3\n4\n5\n");
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(1), "i\ni\n"));
     let said = err(&output);
-    assert_eq!(said, "stopped at line 3 (2 handed in): refused: full: the queue is full\n");
+    assert_eq!(said, "stopped at line 3 (2 published): refused: full: the queue is full\n");
     let requests = served.join().unwrap();
     assert_eq!(requests, ["POST /api/v1/publish?topic=t&qos=1 HTTP/1.1"; 3]);
 }
@@ -250,17 +250,17 @@ fn the_connection_is_kept_from_line_to_line() {
 #[test]
 fn a_message_in_doubt_is_not_sent_again() {
     for (answer, phrase) in [
-        ("", "gave no whole answer"),
-        ("HTTP/1.1 202 Accepted\r\ncontent-length: 50\r\n\r\n{", "gave no whole answer"),
+        ("", "gave no complete answer"),
+        ("HTTP/1.1 202 Accepted\r\ncontent-length: 50\r\n\r\n{", "gave no complete answer"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", "is it a modemfleet agent?"),
-        ("SSH-2.0-OpenSSH_9\r\n", "gave no whole answer"),
+        ("SSH-2.0-OpenSSH_9\r\n", "gave no complete answer"),
     ] {
         let answers: &'static [&'static str] = Box::leak(Box::new([answer]));
         let (url, served) = server(answers);
         let output = call(&["publish", "--url", &url, "--topic", "t", "x"], b"");
         assert_eq!((output.status.code(), out(&output).as_str()), (Some(1), ""), "{answer:?}");
         assert!(err(&output).contains(phrase), "{answer:?}: {}", err(&output));
-        assert!(err(&output).contains("whether the message was taken is not known"));
+        assert!(err(&output).contains("it is not known whether the message was accepted"));
         assert_eq!(served.join().unwrap().len(), 1);
     }
     let (url, served) = server(&[answer!("202 Accepted", "{\"id\":\"i\",\"dropped\":true}")]);

@@ -397,7 +397,10 @@ fn explain_names_the_winner_and_the_losers() {
 
     let (code, out, _) = with_folder(&acme, &["profiles", "explain", "--model", "ACMO\u{1b}[2J"]);
     assert_eq!(code, Some(1));
-    assert!(out.contains("no entry fits") && out.contains("models:\n  - like: MODEL\n"), "{out}");
+    assert!(
+        out.contains("no entry matches") && out.contains("models:\n  - like: MODEL\n"),
+        "{out}"
+    );
     assert!(!out.contains('\u{1b}'), "{out:?}");
     let (code, out, _) = with_folder(&acme, &["profiles", "explain", "--usb", "0403:6001"]);
     assert_eq!(code, Some(1));

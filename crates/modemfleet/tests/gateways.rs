@@ -95,10 +95,10 @@ fn the_gateway_that_is_told_counts_before_the_host_name() {
 #[test]
 fn a_selector_that_no_gateway_fits_is_refused_on_each_of_them_at_its_place() {
     for (from, marked, message) in [
-        ("gateways: [gw-01, gw-02, \"depot-*\"]", "¶gateways: []", "names none"),
-        ("[\"depot-*\"]", "[¶dep-*]", "no gateway that has this is called `dep-*`"),
+        ("gateways: [gw-01, gw-02, \"depot-*\"]", "¶gateways: []", "is empty"),
+        ("[\"depot-*\"]", "[¶dep-*]", "no gateway of the list above fits `dep-*`"),
         ("s, gateways: [gw-02]", "s, gateways: [¶gw-20]", "did you mean `gw-02`?"),
-        ("s, gateways: [gw-02]", "s, gateways: [¶depot-1]", "it is for `gw-*`"),
+        ("s, gateways: [gw-02]", "s, gateways: [¶depot-1]", "the list above has `gw-*`"),
         ("[yard/depot]", "[yard/depot], gateways: [¶gw-03]", "did you mean `gw-0"),
         ("{ broker: lab }", "{ broker: lab, gateways: [¶gw-01.a.com] }", "up to the first dot"),
         ("gateways: [gw-01,", "¶gateway: gw-01\ngateways: [gw-01,", "leave `gateway` out"),
@@ -194,9 +194,9 @@ fn a_hostile_file_with_many_gateways_is_not_judged_for_all_of_them() {
     let text = format!("gateways: [{names}]\nmodems:\n{entries}shutdown_grace: 1\n");
     let (verdict, out, err) = check(&text, &["--all-gateways"]);
     assert_eq!(verdict, Verdict::Wrong);
-    assert!(err.contains(" of 1000 gateways are judged, and no more"), "{err}");
+    assert!(err.contains(" of 1000 gateways are checked"), "{err}");
     let judged = out.lines().count();
-    assert!((1..1_000).contains(&judged) && err.contains(&format!("only {judged} of")), "{judged}");
+    assert!((1..1_000).contains(&judged) && err.contains(&format!(": {judged} of")), "{judged}");
     let (_, out, _) = check(&text, &["--all-gateways", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     let judged = report["gateways"].as_array().unwrap().len();

@@ -13,13 +13,13 @@ use crate::{
 const FIRST: Duration = Duration::from_secs(2);
 
 /// Checks the queue in `dir`, at once if it was not stopped cleanly, and then each `period`, until
-/// the watch ends. Damage is reported to the writer, which then salvages.
+/// the checks end. Damage is reported to the writer, which then salvages.
 pub(crate) fn run(shared: &Arc<Shared>, dir: PathBuf, period: Duration, unclean: bool) {
     let mut wait = if unclean { FIRST.min(period) } else { period };
-    while shared.watch.pause(wait) {
+    while shared.checks.pause(wait) {
         wait = period;
         let after = shared.stat().salvages;
-        let Some(checked) = shared.watch.checked(&dir) else { return };
+        let Some(checked) = shared.checks.checked(&dir) else { return };
         let damage = match checked {
             Ok(found) => found.into_iter().next(),
             Err(OpenError::Store { source: StoreError::Corrupt(cause), .. }) => {

@@ -107,7 +107,7 @@ pub enum AppendError {
     /// Its key came before with another topic or payload: a caller that is answered that it was
     /// taken would never see it arrive.
     #[error(
-        "could not append: its idempotency key came before with another topic or payload, as message {id}; a new message needs a new key"
+        "could not append: its idempotency key was used before with another topic or payload, for message {id}; a new message needs a new key"
     )]
     OtherContent {
         /// The earlier message.

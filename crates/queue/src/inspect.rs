@@ -430,7 +430,7 @@ impl Inspector {
         let all = statement.query_map([], |row| stored(row, self.layout))?;
         let torn = all.filter_map(|stored| match stored {
             Ok(stored) if stored.intact => None,
-            Ok(stored) => Some(Ok(format!("message {} does not fit its checksum", stored.at.id))),
+            Ok(stored) => Some(Ok(format!("message {} does not match its checksum", stored.at.id))),
             Err(error) => Some(Err(error)),
         });
         for line in torn.take(100) {

@@ -39,23 +39,25 @@
 //! - A message that was set aside keeps its lane and its place in the order, and blocks no other
 //!   message.
 
+mod bounds;
 mod check;
+mod checks;
 mod clock;
 mod config;
+mod contents;
 mod error;
 mod inspect;
 mod intake;
 mod layout;
+mod leases;
 mod lock;
 mod message;
 mod order;
-mod places;
 mod queue;
 mod record;
 mod row;
 mod salvage;
 mod schema;
-mod share;
 mod shared;
 mod space;
 mod stat;
@@ -63,7 +65,6 @@ mod store;
 mod takeover;
 mod tally;
 mod trace;
-mod watch;
 mod writer;
 
 pub use config::{Config, Fsync, WhenFull};

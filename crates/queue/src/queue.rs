@@ -71,7 +71,8 @@ impl Queue {
             .map_err(|source| OpenError::Prepare { path: config.dir.clone(), source })?;
         prepare(&store);
         let shared = Arc::new(Shared::default());
-        let writer = Writer::new(store, salvage, lock, &config, sources, Arc::clone(&shared))?;
+        let writer =
+            Writer::new(store, salvage.as_ref(), lock, &config, sources, Arc::clone(&shared))?;
         if let Some(period) = config.check {
             let (shared, dir) = (Arc::clone(&shared), config.dir.clone());
             std::thread::Builder::new()

@@ -34,9 +34,9 @@ pub(crate) const UNKNOWN: i64 = 2;
 /// The first code of the drop reasons, in their order.
 const DROPPED: i64 = 10;
 
-/// A record of a message that left.
+/// A message that left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct Departed {
     pub(crate) id: MessageId,
     pub(crate) qos: u8,
     pub(crate) state: State,
@@ -44,9 +44,9 @@ pub(crate) struct Record {
     pub(crate) at: i64,
 }
 
-/// The message of an idempotency key.
+/// An idempotency key that came before, and its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct KnownKey {
     pub(crate) id: MessageId,
     /// The digest of the message's content; unknown for an earlier format.
     digest: Option<u32>,
@@ -54,7 +54,7 @@ pub(crate) struct Seen {
     copies: i64,
 }
 
-impl Seen {
+impl KnownKey {
     /// Returns an entry whose content is not known.
     pub(crate) fn of_earlier_format(id: MessageId) -> Self {
         Self { id, digest: None, copies: 1 }
@@ -86,7 +86,7 @@ impl Keys {
         &mut self,
         conn: &Connection,
         key: &str,
-    ) -> rusqlite::Result<Option<Seen>> {
+    ) -> rusqlite::Result<Option<KnownKey>> {
         let hash = self.hasher.hash_one(key);
         let known = match &self.known {
             Some(known) => known,
@@ -97,7 +97,7 @@ impl Keys {
             .prepare_cached("select id, key, digest, copies from record where seq = ?")?
             .query_row([seq], |row| {
                 let seen =
-                    Seen { id: message_id(row, 0)?, digest: row.get(2)?, copies: row.get(3)? };
+                    KnownKey { id: message_id(row, 0)?, digest: row.get(2)?, copies: row.get(3)? };
                 Ok((row.get::<_, Option<String>>(1)?, seen))
             })
             .optional()?;
@@ -181,7 +181,7 @@ impl Records {
         &mut self,
         conn: &Connection,
         key: &str,
-    ) -> rusqlite::Result<Option<Seen>> {
+    ) -> rusqlite::Result<Option<KnownKey>> {
         if self.kept { self.keys.recall(conn, key) } else { Ok(None) }
     }
 
@@ -292,7 +292,7 @@ impl Records {
 }
 
 /// Returns the record at this place, of a message that left; `None` if there is none.
-pub(crate) fn find(conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Record>> {
+pub(crate) fn find(conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Departed>> {
     let row = conn
         .prepare_cached("select id, qos, state, at, path from record where seq = ?")?
         .query_row([seq], |row| {
@@ -302,7 +302,7 @@ pub(crate) fn find(conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Recor
         .optional()?;
     Ok(row.and_then(|(id, qos, code, at, path)| {
         let state = state(code, path)?;
-        Some(Record { id, qos, state, at })
+        Some(Departed { id, qos, state, at })
     }))
 }
 

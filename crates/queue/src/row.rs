@@ -73,7 +73,7 @@ pub(crate) fn stored(row: &Row<'_>, layout: Layout) -> rusqlite::Result<Stored> 
 /// The reason for setting aside a message whose bytes do not fit its checksum, as a word and as
 /// text.
 pub(crate) const DAMAGED: &str = "damaged";
-pub(crate) const TORN: &str = "its bytes on disk do not fit its checksum";
+pub(crate) const TORN: &str = "its bytes on disk do not match its checksum";
 
 /// The full content of a message's row.
 pub(crate) struct Content<'a> {

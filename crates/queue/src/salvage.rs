@@ -18,6 +18,7 @@ use std::{
 };
 
 use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
 
 pub(crate) use self::{
     copying::{Count, copy},
@@ -25,7 +26,7 @@ pub(crate) use self::{
 };
 use crate::{
     config::Fsync,
-    error::{OpenError, StoreError},
+    error::{Holder, OpenError, StoreError},
     layout::Layout,
     lock::{DirLock, make_private_dir, sync_dir, write_private},
     schema::{self, failed},
@@ -86,7 +87,7 @@ pub(crate) fn resume(dir: &Path) -> io::Result<Option<Salvage>> {
     if let Some(Salvage { saved, lost, kept }) = &decided {
         tracing::error!(
             saved, lost, kept = %kept.display(),
-            "the queue's file was damaged; what could be read of it was saved"
+            "the queue's file was damaged; its readable messages were saved"
         );
     }
     Ok(decided)
@@ -123,6 +124,13 @@ pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     if let Some(ended) = resume(dir).map_err(prepare)? {
         return Ok(ended);
     }
+    // Until the end: without the lock file, the folder's lock keeps out no other program.
+    let _held = hold(&file).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => {
+            OpenError::Locked { dir: dir.to_owned(), holder: Holder { pid: None, command: None } }
+        }
+        _ => prepare(source),
+    })?;
     make_private_dir(&workshop).map_err(prepare)?;
     let mut made = Store::open(&workshop, Fsync::Off)?;
     let made_file = workshop.join(schema::FILE);
@@ -139,6 +147,18 @@ pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     decide(dir, copied).map_err(prepare)?;
     let salvage = resume(dir).map_err(prepare)?;
     salvage.ok_or_else(|| prepare(io::Error::other("what was decided is not there")))
+}
+
+/// Locks the file itself, if there is one, as [`Space`](crate::space::Space) does while it is open.
+fn hold(file: &Path) -> io::Result<Option<File>> {
+    match File::open(file) {
+        Ok(held) => {
+            flock(&held, FlockOperation::NonBlockingLockExclusive)?;
+            Ok(Some(held))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens the damaged file; if its first page is not readable, with the first page of the format

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, watch};
 
 use crate::{
+    bounds::Bounds,
+    checks::Checks,
     intake::Intake,
-    share::Shares,
     stat::{LaneStat, Stat},
     tally::Amount,
     trace::Trace,
-    watch::Watch,
 };
 
 /// The number of outcomes that a slow reader may fall behind.
@@ -24,12 +24,12 @@ const OUTCOMES: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) intake: Arc<Intake>,
-    pub(crate) watch: Watch,
+    pub(crate) checks: Checks,
     pub(crate) leasable: watch::Sender<u64>,
     pub(crate) ended: watch::Sender<bool>,
     pub(crate) outcomes: broadcast::Sender<Trace>,
     stat: Mutex<Stat>,
-    shares: Mutex<Shares>,
+    bounds: Mutex<Bounds>,
 }
 
 impl Default for Shared {
@@ -37,12 +37,12 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             intake: Arc::default(),
-            watch: Watch::default(),
+            checks: Checks::default(),
             leasable: watch::Sender::new(0),
             ended: watch::Sender::new(false),
             outcomes: broadcast::Sender::new(OUTCOMES),
             stat: Mutex::default(),
-            shares: Mutex::default(),
+            bounds: Mutex::default(),
         }
     }
 }
@@ -50,23 +50,18 @@ impl Default for Shared {
 impl Shared {
     /// Closes the intake; waiting commands are still done.
     pub(crate) fn close(&self) {
-        self.watch.end();
+        self.checks.end();
         self.intake.close();
     }
 
     /// Reports whether a copy for each of `lanes` fits, by the present figures and after
     /// `on_the_way`.
     pub(crate) fn has_room(&self, lanes: &[String], size: u64, on_the_way: LaneStat) -> bool {
-        let copies = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
-        let all = Amount { messages: copies, bytes: size.saturating_mul(copies) };
-        let (shares, stat) = (self.lock_shares(), self.lock_stat());
+        let (bounds, stat) = (self.lock_bounds(), self.lock_stat());
         let held = |lane: &str| stat.lanes.get(lane).map_or_else(Amount::default, LaneStat::amount);
-        let total = Amount {
-            messages: stat.messages.saturating_add(on_the_way.messages),
-            bytes: stat.bytes.saturating_add(on_the_way.bytes),
-        };
-        let one = Amount { messages: 1, bytes: size };
-        lanes.iter().all(|lane| shares.missing(lane, one, all, total, held) == Amount::default())
+        let mut total = Amount::of(stat.messages, stat.bytes);
+        total.join(on_the_way.amount());
+        bounds.fits(lanes, size, total, held)
     }
 
     pub(crate) fn stat(&self) -> Stat {
@@ -79,7 +74,7 @@ impl Shared {
         self.stat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn lock_shares(&self) -> MutexGuard<'_, Shares> {
-        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock_bounds(&self) -> MutexGuard<'_, Bounds> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -74,6 +74,12 @@ pub struct LaneStat {
     pub bytes: u64,
 }
 
+impl From<Amount> for LaneStat {
+    fn from(held: Amount) -> Self {
+        Self { messages: held.messages, bytes: held.bytes }
+    }
+}
+
 impl LaneStat {
     pub(crate) fn amount(&self) -> Amount {
         Amount { messages: self.messages, bytes: self.bytes }

@@ -42,6 +42,9 @@ pub(crate) struct Store {
     pub(crate) faults: Arc<std::sync::atomic::AtomicU32>,
 }
 
+/// The number of messages at the end of a bucket among which a sound one is sought.
+const LAST: u32 = 8;
+
 /// The row of `bucket` that counts the records; no lane has this name.
 const RECORDS: &str = "(records)";
 
@@ -434,11 +437,19 @@ impl Store {
             .optional()
     }
 
-    /// Returns the latest append time of a held message.
+    /// Returns the latest append time of a held message. A time does not count if its message does
+    /// not fit its checksum: after a flipped bit it may be far in the future, where all messages
+    /// are too old.
     pub(crate) fn newest(&self, buckets: &[Bucket]) -> rusqlite::Result<Option<i64>> {
+        let order = self.layout.in_order();
+        let sql = format!("select {STORED} from message where {order} desc limit {LAST}");
+        let mut statement = self.conn.prepare(&sql)?;
         let mut newest = None;
         for bucket in buckets {
-            newest = newest.max(self.last_of(bucket.id)?.map(|(_, at)| at));
+            let last = statement
+                .query_map(self.layout.after(bucket.id, 0), |row| stored(row, self.layout))?;
+            let mut sound = last.filter_map(Result::ok).filter(|stored| stored.intact);
+            newest = newest.max(sound.next().map(|stored| stored.appended_at));
         }
         Ok(newest)
     }

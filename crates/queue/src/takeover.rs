@@ -42,15 +42,13 @@ pub(crate) fn open(dir: &Path, fsync: Fsync) -> Result<Store, OpenError> {
     match closed.and_then(|()| take_over(dir)) {
         Ok(true) => {}
         Ok(false) => {
-            tracing::warn!(
-                "the queue's file is large; it goes on in the format of earlier releases"
-            );
+            tracing::warn!("the queue's file is large; it stays in the format of earlier releases");
         }
         Err(error) => {
             let chain: &dyn std::error::Error = &error;
             tracing::warn!(
                 error = chain,
-                "could not rewrite the queue's file; it goes on in the format of earlier releases"
+                "could not rewrite the queue's file; it stays in the format of earlier releases"
             );
         }
     }

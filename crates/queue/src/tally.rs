@@ -18,12 +18,23 @@ pub(crate) struct Amount {
 }
 
 impl Amount {
+    /// Returns this many messages of this many bytes together.
+    pub(crate) fn of(messages: u64, bytes: u64) -> Self {
+        Self { messages, bytes }
+    }
+
+    /// Returns the amount of a message of `size` bytes with a copy for each of `lanes`.
+    pub(crate) fn copies(lanes: &[String], size: u64) -> Self {
+        let copies = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
+        Self { messages: copies, bytes: size.saturating_mul(copies) }
+    }
+
     pub(crate) fn add(&mut self, size: u64) {
         self.messages = self.messages.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size);
     }
 
-    fn join(&mut self, other: Self) {
+    pub(crate) fn join(&mut self, other: Self) {
         self.messages = self.messages.saturating_add(other.messages);
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
@@ -137,11 +148,6 @@ impl Tally {
     /// Reports whether a bucket holds messages set aside.
     pub(crate) fn is_aside(&self, id: BucketId) -> bool {
         self.bucket(id).is_some_and(|bucket| &*bucket.lane == ASIDE)
-    }
-
-    /// Returns the amount set aside.
-    pub(crate) fn aside(&self) -> Amount {
-        self.lane(ASIDE)
     }
 
     /// Returns the amount that a lane holds in all its priorities.

@@ -4,54 +4,50 @@
 //! is synced, and leaves no trace in memory if it fails. Then releases and leases, which change
 //! memory only and so see only durable messages.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
 use crate::{
-    clock::{Clock, Sources},
-    config::{Config, Fsync, WhenFull},
+    bounds::Bounds,
+    clock::{Clock, Sources, earlier},
+    config::Config,
+    contents::Contents,
     error::{OpenError, StoreError},
     intake::{Command, Handout, Taken, Write},
     lock::DirLock,
-    message::{MAX_PRIORITY, MessageId},
-    order::{BucketId, Seq},
-    places::{Places, Undo},
-    row::Located,
+    message::MessageId,
+    order::Numbering,
     salvage::Salvage,
     schema,
-    share::Shares,
     shared::Shared,
-    stat::{Dropped, LaneStat, Stat},
+    stat::Stat,
     store::Store,
-    tally::{Amount, Tally},
     trace::Trace,
 };
 
+mod board;
 mod change;
+mod deadlines;
+mod draft;
+mod faults;
+mod folder;
 mod handout;
-mod place;
+mod presence;
 mod put;
-mod rescue;
 mod riding;
 mod room;
 mod sweep;
 mod syncs;
 mod traces;
-mod trouble;
 
-use place::Place;
+use board::Board;
+use deadlines::Deadlines;
+use draft::Draft;
+use faults::Faults;
+use folder::Folder;
 use riding::Riding;
 use syncs::Syncs;
-use trouble::Trouble;
-
-/// The most commands in a batch. Bounds how long the first of them waits for the last.
-const MAX_BATCH: usize = 256;
 
 /// The most messages that a [`Queue::lease`](crate::Queue::lease) hands out.
 pub const MAX_LEASES: usize = 1024;
@@ -60,83 +56,34 @@ pub const MAX_LEASES: usize = 1024;
 /// million of them, which must neither hold up the callers nor swell the log.
 const SWEEP: u64 = 512;
 
-/// The longest wait for the next expiry. The wall clock may be set meanwhile.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// Reports the end of the writer to the callers, even after a panic.
-struct End(Arc<Shared>);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.watch.end();
-        self.0.intake.abandon();
-        self.0.ended.send_replace(true);
-    }
-}
-
 /// The state of the thread.
 pub(crate) struct Writer {
     store: Store,
-    dir: PathBuf,
-    fsync: Fsync,
-    lock: DirLock,
+    folder: Folder,
     clock: Clock,
-    shares: Shares,
-    /// The oldest age, in milliseconds.
-    max_age: Option<i64>,
-    when_full: WhenFull,
-    shared: Arc<Shared>,
-    tally: Tally,
-    places: Places,
-    next_seq: Seq,
-    /// No unleased message expires before this moment (milliseconds of the Unix epoch).
-    next_expiry: Option<i64>,
-    /// No unleased message is too old before this moment.
-    next_age: Option<i64>,
-    syncs: Syncs,
+    bounds: Bounds,
+    contents: Contents,
+    numbering: Numbering,
+    deadlines: Deadlines,
     riding: Riding,
-    /// True if the next transaction gives up some of the space that is kept for a full disk.
-    burns: bool,
-    /// True if the last sweep failed: the next sweep waits for a command or for [`LONGEST_WAIT`].
-    sweep_failed: bool,
-    dropped: Dropped,
-    commits: u64,
-    failed_commits: u64,
-    trouble: Trouble,
-    salvages: Salvages,
-    /// The first message of buckets, if known, with its append time.
-    heads: HashMap<BucketId, (Seq, i64)>,
-    /// The result and the time of the last look at the files' place.
-    place: Place,
-    /// True if a message may have become leasable since the watchers were last woken.
-    leasable: bool,
+    syncs: Syncs,
+    faults: Faults,
+    board: Board,
 }
 
-/// The number of times that the file was replaced, and the time for the next try after a failure.
-#[derive(Debug, Default)]
-struct Salvages {
-    done: u64,
-    retry_at: Option<Instant>,
-}
-
-/// Effects of a transaction beyond the store, to be kept or undone as a whole.
-#[derive(Default)]
-struct Draft {
-    undo: Vec<Undo>,
-    arrivals: Vec<Located>,
-    /// The outcomes of messages.
-    ended: Vec<Trace>,
-    dropped: Dropped,
-    next_expiry: Option<i64>,
-    next_age: Option<i64>,
-    changed: bool,
-    leasable: bool,
+/// The means of a transaction on a full disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reserve {
+    /// The space that is kept for a full disk stays.
+    Kept,
+    /// Some of it is given up.
+    Burnt,
 }
 
 impl Writer {
     pub(crate) fn new(
         store: Store,
-        salvage: Option<Salvage>,
+        salvage: Option<&Salvage>,
         lock: DirLock,
         config: &Config,
         sources: Sources,
@@ -150,37 +97,21 @@ impl Writer {
             // Ages then depend on the wall clock until the next start.
             tracing::warn!(error = %error, "could not keep the queue's time");
         }
-        let max_age = config.max_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        let mut board = Board::new(shared);
+        board.lost(salvage.map_or(0, |salvage| salvage.lost));
+        let expiry = store.next_expiry(i64::MIN).map_err(failed)?;
         let mut writer = Self {
-            next_seq: store.last_seq(&buckets).map_err(failed)?.saturating_add(1).max(1),
-            tally: Tally::new(buckets),
-            places: Places::default(),
-            next_expiry: store.next_expiry(i64::MIN).map_err(failed)?,
-            next_age: max_age.is_some().then_some(i64::MIN),
-            max_age,
-            shares: Shares::new(config.max_bytes, config.max_messages),
-            syncs: Syncs::new(config.fsync),
+            folder: Folder::new(config, lock, salvage),
+            bounds: Bounds::new(config),
+            numbering: Numbering::after(store.last_seq(&buckets).map_err(failed)?),
+            contents: Contents::new(buckets),
+            deadlines: Deadlines::new(config.max_age, expiry),
             riding: Riding::default(),
-            burns: false,
-            sweep_failed: false,
-            dropped: Dropped {
-                damaged: salvage.as_ref().map_or(0, |salvage| salvage.lost),
-                ..Dropped::default()
-            },
-            salvages: Salvages { done: u64::from(salvage.is_some()), retry_at: None },
-            dir: config.dir.clone(),
-            fsync: config.fsync,
-            commits: 0,
-            failed_commits: 0,
-            trouble: Trouble::default(),
-            leasable: false,
-            heads: HashMap::new(),
-            place: Place::default(),
-            when_full: config.when_full,
+            syncs: Syncs::new(config.fsync),
+            faults: Faults::default(),
             store,
-            lock,
             clock,
-            shared,
+            board,
         };
         writer.share_among(Vec::new());
         writer.publish();
@@ -189,16 +120,16 @@ impl Writer {
 
     /// Shares the queue among these lanes from now on.
     fn share_among(&mut self, lanes: Vec<String>) {
-        self.shares.divide_among(lanes);
-        *self.shared.lock_shares() = self.shares.clone();
+        self.bounds.divide_among(lanes);
+        self.board.show_bounds(&self.bounds);
     }
 
     /// Serves until the line is closed and empty, then closes the store.
     pub(crate) fn run(mut self) {
-        let end = End(Arc::clone(&self.shared));
-        while let Taken::Batch(batch) = self.shared.intake.take(MAX_BATCH, self.patience()) {
+        let end = self.board.end();
+        while let Taken::Batch(batch) = self.board.take(self.patience()) {
             self.step(batch);
-            self.syncs.run(&self.store, self.commits);
+            self.syncs.run(|| self.store.sync());
         }
         self.commit_riding();
         if let Err(error) = self.store.keep_time(&self.clock) {
@@ -209,66 +140,38 @@ impl Writer {
             tracing::warn!(error = %error, "could not close the queue's file cleanly");
         }
         // The lock is released after the file and before callers see the end.
-        drop(self.lock);
+        self.folder.leave();
         drop(end);
     }
 
-    /// Returns the wait for a command until expired messages are to be removed.
+    /// Returns the wait for a command until something is to be done without one.
     fn patience(&self) -> Option<Duration> {
-        let sweep = self.next_sweep().map(|next| {
-            if self.sweep_failed {
-                return LONGEST_WAIT;
-            }
-            let wait = next.saturating_sub(self.clock.now());
-            Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(LONGEST_WAIT)
-        });
+        let sweep = self.deadlines.patience(|| self.clock.now());
         let patience = earlier(sweep, self.syncs.patience());
-        earlier(earlier(patience, self.riding.patience()), self.trouble.patience())
+        earlier(earlier(patience, self.riding.patience()), self.faults.patience())
     }
 
-    /// Returns the time when the next message expires or is too old.
-    fn next_sweep(&self) -> Option<i64> {
-        earlier(self.next_expiry, self.next_age)
-    }
-
+    /// Does one round: a transaction of all writes, then what only changes memory.
     fn step(&mut self, batch: Vec<Command>) {
         if self.store.is_nowhere() {
             // An earlier salvage failed half way; it may succeed by now.
             self.salvage();
         }
-        self.place.look(&self.store, &self.dir);
-        self.trouble.look_again(&mut self.store, &self.clock);
+        self.faults.look(&mut self.store, self.folder.path(), &self.clock);
         let (mut writes, mut reads) = (Vec::new(), Vec::new());
         for command in batch {
-            match command {
-                Command::Write(write) => writes.extend(self.riding.board(write)),
-                Command::Hurry => self.riding.hurry(),
-                Command::Share(lanes) => self.share_among(lanes),
-                // The check found damage: answers from the file are not worth waiting for. Except
-                // if the file was replaced while the check still read the old file.
-                Command::Salvage { after } if after == self.salvages.done => drop(self.salvage()),
-                Command::Salvage { .. } => {}
-                Command::Trace { .. } => {
-                    // The answer must show the actual state.
-                    self.riding.hurry();
-                    reads.push(command);
-                }
-                Command::Lease { .. }
-                | Command::Release { .. }
-                | Command::PassOver { .. }
-                | Command::LookAgain { .. } => reads.push(command),
-            }
+            self.sort(command, &mut writes, &mut reads);
         }
         let now = self.clock.now();
         // A listener, or a queue that fills up, must not wait for a riding acknowledgement.
-        let wanted = self.shared.outcomes.receiver_count() > 0
-            || self.shares.is_half_full(self.tally.total());
-        if !writes.is_empty() || self.sweep_due(now) || self.riding.is_due(wanted) {
+        let wanted =
+            self.board.has_listener() || self.bounds.is_half_full(self.contents.tally().total());
+        if !writes.is_empty() || self.deadlines.is_due(now) || self.riding.is_due(wanted) {
             // Writes that make room are first.
             writes.splice(..0, self.riding.take());
         }
         let mut settled = Vec::new();
-        if !writes.is_empty() || self.sweep_due(now) {
+        if !writes.is_empty() || self.deadlines.is_due(now) {
             settled = self.write(writes, now);
         }
         if !settled.is_empty() {
@@ -282,6 +185,30 @@ impl Writer {
         replies.into_iter().for_each(Reply::settle);
     }
 
+    /// Puts a command into the half of the round that does it, or does it at once.
+    fn sort(&mut self, command: Command, writes: &mut Vec<Write>, reads: &mut Vec<Command>) {
+        match command {
+            Command::Write(write) => writes.extend(self.riding.board(write)),
+            Command::Hurry => self.riding.hurry(),
+            Command::Share(lanes) => self.share_among(lanes),
+            // The check found damage: answers from the file are not worth waiting for. Except if
+            // the file was replaced while the check still read the old file.
+            Command::Salvage { after } if after == self.folder.salvages() => {
+                self.salvage();
+            }
+            Command::Salvage { .. } => {}
+            Command::Trace { .. } => {
+                // The answer must show the actual state.
+                self.riding.hurry();
+                reads.push(command);
+            }
+            Command::Lease { .. }
+            | Command::Release { .. }
+            | Command::PassOver { .. }
+            | Command::LookAgain { .. } => reads.push(command),
+        }
+    }
+
     /// Commits the writes that waited for another commit.
     fn commit_riding(&mut self) {
         let riding = self.riding.take();
@@ -292,23 +219,21 @@ impl Writer {
         }
     }
 
-    fn sweep_due(&self, now: i64) -> bool {
-        self.next_sweep().is_some_and(|next| next <= now)
-    }
-
     /// Makes the writes durable in a transaction, and returns those to be answered. On a full disk,
     /// writes that free room get a second chance without those that need it.
     fn write(&mut self, writes: Vec<Write>, now: i64) -> Vec<Write> {
-        let (writes, error) = match self.transact(writes, now) {
+        let (writes, error) = match self.transact(writes, now, Reserve::Kept) {
             Ok(writes) => return writes,
             Err(failed) => failed,
         };
         let (writes, error) = match error {
             // None of it was accepted, so all of it can be repeated in the new file.
-            StoreError::Corrupt(_) if self.salvage() => match self.transact(writes, now) {
-                Ok(writes) => return writes,
-                Err(failed) => failed,
-            },
+            StoreError::Corrupt(_) if self.salvage() => {
+                match self.transact(writes, now, Reserve::Kept) {
+                    Ok(writes) => return writes,
+                    Err(failed) => failed,
+                }
+            }
             error => (writes, error),
         };
         let chain: &dyn std::error::Error = &error;
@@ -321,18 +246,15 @@ impl Writer {
         others.into_iter().for_each(|write| write.fail(&error));
         let (mut acks, mut error) = (acks, error);
         // First without writes that need room, then with room that was kept for this.
-        for burns in [false, true] {
-            let tried = if burns { is_full } else { alone };
-            if acks.is_empty() || !tried {
+        for (reserve, is_tried) in [(Reserve::Kept, alone), (Reserve::Burnt, is_full)] {
+            if acks.is_empty() || !is_tried {
                 continue;
             }
-            self.burns = burns;
-            match self.transact(acks, now) {
+            match self.transact(acks, now, reserve) {
                 Ok(acks) => return acks,
                 Err(failed) => (acks, error) = failed,
             }
         }
-        self.burns = false;
         acks.into_iter().for_each(|write| write.fail(&error));
         Vec::new()
     }
@@ -343,43 +265,27 @@ impl Writer {
         &mut self,
         mut writes: Vec<Write>,
         now: i64,
+        reserve: Reserve,
     ) -> Result<Vec<Write>, (Vec<Write>, StoreError)> {
-        if self.place.is_lost() && writes.iter().any(Write::stores) {
-            self.failed_commits = self.failed_commits.saturating_add(1);
-            return Err((writes, StoreError::Removed));
-        }
         let stores = writes.iter().any(Write::stores);
-        let before = self.tally.clone();
-        let mut draft =
-            Draft { next_expiry: self.next_expiry, next_age: self.next_age, ..Draft::default() };
+        if let Err(error) = self.faults.refuse(stores) {
+            return Err((writes, error));
+        }
         let sync = !writes.iter().all(Write::may_come_undone);
-        let done = self.store.sync_commits(sync);
-        let done = done.and_then(|()| self.apply_all(&mut writes, now, &mut draft));
-        self.sweep_failed = done.is_err();
+        let mut draft = Draft::new(self.deadlines);
+        self.contents.begin();
+        let done = self
+            .store
+            .sync_commits(sync)
+            .and_then(|()| self.apply_all(&mut writes, now, reserve, &mut draft));
         match done {
             Ok(()) => {
-                // A transaction without changes did not use the disk.
-                let asked = draft.changed;
-                self.keep(draft);
-                if asked {
-                    self.trouble.ended(stores);
-                }
-                if sync && self.fsync == Fsync::Always {
-                    self.syncs.synced(self.commits);
-                }
+                self.keep(draft, sync, stores);
                 Ok(writes)
             }
             Err(error) => {
-                if let Err(error) = self.store.rollback() {
-                    tracing::error!(error = %error, "could not roll the queue back");
-                }
-                self.store.undone();
-                self.tally = before;
-                self.heads.clear();
-                self.places.undo(draft.undo);
                 let error = StoreError::from(error);
-                self.failed_commits = self.failed_commits.saturating_add(1);
-                self.trouble.met(error.failing(), stores);
+                self.undo(&error, stores);
                 Err((writes, error))
             }
         }
@@ -389,13 +295,14 @@ impl Writer {
         &mut self,
         writes: &mut [Write],
         now: i64,
+        reserve: Reserve,
         draft: &mut Draft,
     ) -> rusqlite::Result<()> {
         self.store.begin()?;
-        if std::mem::take(&mut self.burns) {
+        if reserve == Reserve::Burnt {
             self.store.burn_ballast()?;
         }
-        if self.sweep_due(now) {
+        if self.deadlines.is_due(now) {
             self.sweep(now, draft)?;
         }
         let stores = writes.iter().any(Write::stores);
@@ -412,7 +319,7 @@ impl Writer {
                 }
             }
         }
-        for bucket in self.tally.drain_changed() {
+        for bucket in self.contents.drain_changed() {
             self.store.save_bucket(&bucket)?;
         }
         self.store.ensure_space(stores)?;
@@ -420,20 +327,27 @@ impl Writer {
     }
 
     /// Keeps the effects in memory: the transaction is on disk.
-    fn keep(&mut self, draft: Draft) {
-        for at in draft.arrivals {
-            self.heads.remove(&at.bucket);
-            self.places.arrive(at);
+    fn keep(&mut self, draft: Draft, sync: bool, stores: bool) {
+        self.contents.keep();
+        self.deadlines = draft.deadlines;
+        self.deadlines.tried(false);
+        self.syncs.committed(draft.changed, sync);
+        // A transaction without changes did not use the disk.
+        if draft.changed {
+            self.faults.succeeded(stores);
         }
-        for trace in draft.ended {
-            // There may be no listener.
-            drop(self.shared.outcomes.send(trace));
+        self.board.kept(draft);
+    }
+
+    /// Undoes the effects of a transaction that failed.
+    fn undo(&mut self, error: &StoreError, stores: bool) {
+        if let Err(error) = self.store.rollback() {
+            tracing::error!(error = %error, "could not roll the queue back");
         }
-        self.dropped.add(draft.dropped);
-        self.next_expiry = draft.next_expiry;
-        self.next_age = draft.next_age;
-        self.commits = self.commits.saturating_add(u64::from(draft.changed));
-        self.leasable |= draft.leasable;
+        self.store.undone();
+        self.contents.undo();
+        self.deadlines.tried(true);
+        self.faults.failed(error.failing(), stores);
     }
 
     fn read(&mut self, command: Command, now: i64) -> Option<Reply> {
@@ -447,10 +361,12 @@ impl Writer {
             }
             Command::Release { id, answer } => Some(Reply::Release(self.release(id, now), answer)),
             Command::PassOver { id, answer } => {
-                Some(Reply::Release(self.places.leave_behind(id), answer))
+                Some(Reply::Release(self.contents.pass_over(id), answer))
             }
             Command::LookAgain { lane, answer } => {
-                Some(Reply::Release(self.look_again(&lane), answer))
+                let any = self.contents.look_again(&lane);
+                self.board.note_leasable(any);
+                Some(Reply::Release(any, answer))
             }
             Command::Trace { id, answer } => Some(Reply::Trace(self.trace(id), answer)),
             Command::Write(_) | Command::Hurry | Command::Share(_) | Command::Salvage { .. } => {
@@ -460,88 +376,55 @@ impl Writer {
     }
 
     fn release(&mut self, id: MessageId, now: i64) -> bool {
-        let Some(leased) = self.places.release(id) else { return false };
-        if self.max_age.is_some() {
-            // The sweep passed it by as well; a search at each release would cost too much.
-            let soon = i64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(i64::MAX);
-            self.next_age = earlier(self.next_age, Some(now.saturating_add(soon)));
-        }
-        // If it expired meanwhile, the sweep has passed it by.
-        if let Some(at) = leased.at.expires_at {
-            self.next_expiry = Some(self.next_expiry.map_or(at, |next| next.min(at)));
-        }
-        self.leasable = true;
+        let Some(leased) = self.contents.release(id) else { return false };
+        self.deadlines.released(leased.at.expires_at, now);
+        self.board.note_leasable(true);
         true
     }
 
-    /// Sets the cursors of a lane back to its passed-over messages; false if there were none.
-    fn look_again(&mut self, lane: &str) -> bool {
-        let lane: Arc<str> = Arc::from(lane);
-        let mut any = false;
-        for priority in 0..=MAX_PRIORITY {
-            if let Some(bucket) = self.tally.find(&lane, priority) {
-                any |= self.places.look_again(bucket);
-            }
+    /// Replaces the damaged file by its readable part; false if that cannot be done now. Leases on
+    /// saved messages go on.
+    fn salvage(&mut self) -> bool {
+        if !self.folder.may_salvage() {
+            return false;
         }
-        self.leasable |= any;
-        any
+        let done = self.replace_store();
+        self.folder.tried(done.is_ok());
+        self.board.note_leasable(done.is_ok());
+        if let Err(error) = &done {
+            let chain: &dyn std::error::Error = &**error;
+            tracing::error!(error = chain, "could not salvage the queue's damaged file");
+        }
+        done.is_ok()
     }
 
-    /// Returns the append time of the first message in order that is not aside.
-    fn oldest(&mut self) -> rusqlite::Result<Option<i64>> {
-        let mut first: Option<(Seq, i64)> = None;
-        for bucket in self.tally.filled() {
-            let head = match self.heads.get(&bucket.id) {
-                Some(head) => Some(*head),
-                None => self.store.head(bucket.id)?,
-            };
-            if let Some(head) = head {
-                self.heads.insert(bucket.id, head);
-                first = earlier(first, Some(head));
-            }
-        }
-        Ok(first.map(|(_, appended_at)| appended_at))
+    fn replace_store(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        let damaged = std::mem::replace(&mut self.store, Store::nowhere()?);
+        let replaced = self.folder.replace(damaged)?;
+        self.store = replaced.store;
+        let buckets = self.store.load_buckets()?;
+        self.numbering.pass(self.store.last_seq(&buckets)?);
+        self.contents.replace(buckets, &self.store);
+        self.deadlines.replaced(self.store.next_expiry(i64::MIN)?);
+        self.board.lost(replaced.salvaged?.lost);
+        Ok(())
     }
 
     /// Updates the figures and wakes the watchers.
     fn publish(&mut self) {
-        let oldest = match self.tally.total().messages {
-            0 => None,
-            // A figure is not worth an error: it is left out, and the next command will report the
-            // failure.
-            _ => self.oldest().ok().flatten().map(|at| self.clock.to_wall(at)),
-        };
-        let total = self.tally.total();
-        let lane_stat = |held: &Amount| LaneStat { messages: held.messages, bytes: held.bytes };
-        let lanes: BTreeMap<_, _> =
-            self.tally.lanes().map(|(lane, held)| (Arc::clone(lane), lane_stat(held))).collect();
-        let aside = self.tally.aside();
+        // A figure is not worth an error: it is left out, and the next command will report the
+        // failure.
+        let oldest = self.contents.oldest(|bucket| self.store.head(bucket)).ok().flatten();
         let stat = Stat {
-            messages: total.messages,
-            bytes: total.bytes,
-            oldest,
-            leased: self.places.leased(),
-            dropped: self.dropped,
-            aside: LaneStat { messages: aside.messages, bytes: aside.bytes },
-            commits: self.commits,
-            salvages: self.salvages.done,
-            failed_commits: self.failed_commits,
-            failing: self.place.failing().or(self.trouble.failing()),
-            failed_syncs: self.syncs.failed,
-            lanes,
+            oldest: oldest.map(|at| self.clock.to_wall(at)),
+            commits: self.syncs.commits(),
+            failed_syncs: self.syncs.failed(),
+            salvages: self.folder.salvages(),
+            failed_commits: self.faults.failed_commits(),
+            failing: self.faults.failing(),
+            ..self.contents.stat()
         };
-        *self.shared.lock_stat() = stat;
-        // After the figures: a woken watcher may read them.
-        if std::mem::take(&mut self.leasable) {
-            self.shared.leasable.send_modify(|count| *count = count.wrapping_add(1));
-        }
-    }
-}
-
-impl Draft {
-    /// Notes the expiry time of a message.
-    fn expect(&mut self, expires_at: Option<i64>) {
-        self.next_expiry = earlier(self.next_expiry, expires_at);
+        self.board.publish(stat);
     }
 }
 
@@ -560,13 +443,5 @@ impl Reply {
             Self::Trace(found, answer) => drop(answer.send(found)),
             Self::Release(found, answer) => drop(answer.send(Ok(found))),
         }
-    }
-}
-
-/// Returns the smaller of two optional values.
-fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use queue::{Config, Inspector, Lease, NewMessage, Queue};
+use queue::{Config, Inspector, Lease, NewMessage, Queue, WhenFull};
 use tempfile::TempDir;
 
 const COUNT: u32 = 1_000;
@@ -251,7 +251,7 @@ fn a_flipped_bit_is_not_sent_on() {
     open_file.write_all_at(&flipped, u64::try_from(at).unwrap()).unwrap();
     let found = Inspector::open(dir.path()).unwrap().check().unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].ends_with("does not fit its checksum"), "{found:?}");
+    assert!(found[0].ends_with("does not match its checksum"), "{found:?}");
     block_on(async {
         let queue = open(dir.path());
         let all = drain(&queue).await;
@@ -270,7 +270,10 @@ fn a_flipped_bit_in_a_topic_sets_the_message_aside() {
     let open_file = File::options().write(true).open(file(&dir)).unwrap();
     open_file.write_all_at(&[bytes[at] ^ 0x80], u64::try_from(at).unwrap()).unwrap();
     let found = Inspector::open(dir.path()).unwrap().check().unwrap();
-    assert!(matches!(&found[..], [one] if one.ends_with("does not fit its checksum")), "{found:?}");
+    assert!(
+        matches!(&found[..], [one] if one.ends_with("does not match its checksum")),
+        "{found:?}"
+    );
     block_on(async {
         let queue = open(dir.path());
         let all = drain(&queue).await;
@@ -338,5 +341,81 @@ fn the_check_in_the_background_finds_what_nobody_asked_for() {
         let stat = queue.stat();
         assert_eq!(stat.dropped.damaged + stat.messages, u64::from(COUNT));
         assert_eq!(stat.aside.messages, 1);
+    });
+}
+
+/// Waits until the check in the background found damage.
+async fn salvaged(queue: &Queue) {
+    let found = async {
+        while queue.stat().salvages == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), found).await.expect("the check finds it");
+}
+
+/// With the table of the lanes all messages come into one lane, whose number another lane had.
+#[test]
+fn leases_follow_their_messages_into_the_lane_of_what_was_saved() {
+    let dir = filled();
+    block_on(async {
+        let often = Config { check: Some(Duration::from_millis(50)), ..Config::new(dir.path()) };
+        let queue = Queue::open(often).unwrap();
+        let leases = queue.lease("lane 1", 100).await.unwrap();
+        assert_eq!(leases.len(), 100);
+        let released = queue.lease("lane 0", 200).await.unwrap();
+        for lease in released {
+            assert!(queue.release(lease.id).await.unwrap());
+        }
+        garbage(&dir, 1);
+        salvaged(&queue).await;
+        let all = drain(&queue).await;
+        let stat = queue.stat();
+        assert_eq!((all.len(), stat.leased, stat.messages), (899, 999, 1_000), "{stat:?}");
+        assert_eq!(stat.aside.messages, 1, "what was set aside is not sent");
+        assert!(leases.iter().all(|lease| !all.contains_key(&number(lease))), "leased twice");
+        for lease in leases {
+            assert!(queue.ack(lease.id, &"p".into()).await.unwrap());
+        }
+        assert_eq!((queue.stat().leased, queue.stat().messages), (899, 900));
+        queue.close().await;
+    });
+    assert_eq!(Inspector::open(dir.path()).unwrap().check().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_released_and_is_lost_is_not_in_the_way_of_those_behind_it() {
+    let dir = filled();
+    block_on(async {
+        let config = Config {
+            check: Some(Duration::from_millis(50)),
+            max_messages: Some(500),
+            when_full: WhenFull::DropOldest,
+            ..Config::new(dir.path())
+        };
+        let queue = open(dir.path());
+        for lane in ["lane 1", "lane 2"] {
+            for lease in queue.lease(lane, 1_024).await.unwrap() {
+                assert!(queue.ack(lease.id, &"p".into()).await.unwrap());
+            }
+        }
+        queue.close().await;
+        let queue = Queue::open(config).unwrap();
+        for lease in queue.lease("lane 0", 1_024).await.unwrap() {
+            assert!(queue.release(lease.id).await.unwrap());
+        }
+        // Pages that hold one of the first messages, or did.
+        let bytes = fs::read(file(&dir)).unwrap();
+        let mark = b"t/33 xxx";
+        let places = bytes
+            .chunks(1024)
+            .zip(0..)
+            .filter(|(page, _)| page.windows(mark.len()).any(|window| window == mark));
+        places.for_each(|(_, page)| garbage(&dir, page));
+        salvaged(&queue).await;
+        assert!(queue.stat().dropped.damaged > 0);
+        append(&queue, (0..COUNT).filter(|n| n % 3 == 0)).await;
+        assert_eq!(queue.stat().messages, 500);
+        assert!(queue.stat().dropped.full > 0);
     });
 }

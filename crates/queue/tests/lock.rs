@@ -51,6 +51,9 @@ fn who_deletes_the_lock_file_lets_nobody_else_in() {
     std::fs::remove_file(dir.path().join("queue.lock")).unwrap();
     let error = Queue::open(config(dir.path())).unwrap_err();
     assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
+    std::fs::remove_file(dir.path().join("queue.lock")).unwrap();
+    let error = queue::repair(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
 }
 
 #[test]

@@ -17,9 +17,12 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
@@ -244,6 +247,8 @@ fn child() {
 struct Opener {
     child: Child,
     begun: Instant,
+    /// Receives the end of the opening.
+    opened: Receiver<Instant>,
 }
 
 impl Opener {
@@ -252,23 +257,43 @@ impl Opener {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "child", "--nocapture"]).env(OPEN, dir);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut out = child.stdout.take().unwrap();
-        // Byte by byte, so that later output stays in the pipe.
-        let (mut said, mut byte) = (Vec::new(), [0]);
-        while !said.ends_with(b"\nopening\n") {
-            out.read_exact(&mut byte).unwrap();
-            said.push(byte[0]);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.by_ref().any(|line| line == "opening"));
+        let begun = Instant::now();
+        let (send, opened) = mpsc::channel();
+        // Ends with the process.
+        std::thread::spawn(move || {
+            if lines.any(|line| line == "open") {
+                // The receiver is gone if the process was killed before.
+                let _ = send.send(Instant::now());
+            }
+        });
+        Self { child, begun, opened }
+    }
+
+    /// Waits until the queue is open, and at most until `moment`; false if it is not open by then.
+    fn opens_until(&self, moment: Instant) -> bool {
+        match self.opened.recv_timeout(moment.saturating_duration_since(Instant::now())) {
+            Ok(_) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => panic!("it ended before the queue was open"),
         }
-        child.stdout = Some(out);
-        Self { child, begun: Instant::now() }
+    }
+
+    /// Waits until something happened; true if the queue is open before that.
+    fn opens_before(&self, mut happened: impl FnMut() -> bool) -> bool {
+        while !happened() {
+            if self.opens_until(Instant::now() + LOOK) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Waits until the queue is open; returns the time that took.
-    fn opened(&mut self) -> Duration {
-        let out = self.child.stdout.as_mut().unwrap();
-        let found = BufReader::new(out).lines().map_while(Result::ok).any(|line| line == "open");
-        assert!(found, "it ended before the queue was open");
-        self.begun.elapsed()
+    fn opening(&self) -> Duration {
+        let opened = self.opened.recv().unwrap();
+        opened.saturating_duration_since(self.begun)
     }
 
     fn kill(mut self) {
@@ -278,18 +303,17 @@ impl Opener {
     }
 }
 
-/// Returns names and lengths of the files in a folder.
-fn files(dir: &Path) -> Vec<(String, u64)> {
-    let mut files: Vec<_> = fs::read_dir(dir)
-        .unwrap()
-        .filter_map(Result::ok)
-        .filter_map(|entry| {
-            let length = entry.metadata().ok()?.len(); // it may be gone again
-            Some((entry.file_name().to_string_lossy().into_owned(), length))
-        })
-        .collect();
-    files.sort();
-    files
+/// Returns paths and lengths of the files in a folder, and in the folders in it.
+fn files(dir: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok) {
+        match entry.metadata() {
+            Ok(file) if file.is_dir() => all.extend(files(&entry.path())),
+            Ok(file) => drop(all.insert(entry.path(), file.len())),
+            Err(_) => {} // it is gone again
+        }
+    }
+    all
 }
 
 /// The moment at which a process that opens the queue is killed.
@@ -297,31 +321,41 @@ fn files(dir: &Path) -> Vec<(String, u64)> {
 enum Moment {
     /// After this many hundredths of the time of an opening.
     Time(u32),
-    /// As soon as the files of the folder have changed this often.
+    /// As soon as the files have changed this often.
     Changes(usize),
+    /// As soon as a new file that was made beside the old one takes its name.
+    Replaced,
 }
 
-/// The limit of an opening; only a failure takes so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The interval at which the files are looked at.
+const LOOK: Duration = Duration::from_millis(1);
 
-fn kill_at(dir: &Path, moment: Moment, whole: Duration) {
-    let mut opener = Opener::start(dir);
-    match moment {
-        Moment::Time(hundredths) => {
-            std::thread::sleep((whole * hundredths / 100).saturating_sub(opener.begun.elapsed()));
-        }
+/// Kills a process that opens the queue at this moment of an opening that takes as long as `whole`;
+/// at the end of the opening, if that comes first. Returns whether the queue was open by then.
+fn kill_at(dir: &Path, moment: Moment, whole: Duration) -> bool {
+    let opener = Opener::start(dir);
+    let is_open = match moment {
+        Moment::Time(hundredths) => opener.opens_until(opener.begun + whole * hundredths / 100),
         Moment::Changes(wanted) => {
             let (mut seen, mut changes) = (files(dir), 0);
-            while changes < wanted && opener.begun.elapsed() < whole * 2 {
-                assert!(opener.begun.elapsed() < PATIENCE);
+            opener.opens_before(|| {
                 let now = files(dir);
                 changes += usize::from(now != seen);
                 seen = now;
-                assert!(opener.child.try_wait().unwrap().is_none(), "it ended by itself");
-            }
+                changes >= wanted
+            })
         }
-    }
+        Moment::Replaced => {
+            let (made, mut was_made) = (dir.join("takeover/queue.db"), false);
+            opener.opens_before(|| {
+                let is_made = made.exists();
+                was_made |= is_made;
+                was_made && !is_made
+            })
+        }
+    };
     opener.kill();
+    is_open
 }
 
 #[test]
@@ -330,19 +364,20 @@ fn killed_in_the_middle_of_the_opening_nothing_is_lost() {
     let whole = {
         let dir = tempfile::tempdir().unwrap();
         stored.lay(dir.path());
-        let mut opener = Opener::start(dir.path());
-        let took = opener.opened();
+        let opener = Opener::start(dir.path());
+        let took = opener.opening();
         opener.kill();
         took
     };
-    use Moment::{Changes, Time};
-    let twice = [(Time(30), Time(80)), (Changes(3), Time(60)), (Changes(20), Changes(8))];
+    use Moment::{Changes, Replaced, Time};
+    let twice = [(Time(30), Time(80)), (Changes(3), Replaced), (Changes(20), Changes(8))];
     for (first, second) in twice {
         let dir = tempfile::tempdir().unwrap();
         stored.lay(dir.path());
-        kill_at(dir.path(), first, whole);
-        kill_at(dir.path(), second, whole);
-        println!("killed at {first:?} and {second:?} of {whole:?}");
+        let opened = [first, second].map(|moment| kill_at(dir.path(), moment, whole));
+        println!("killed at {first:?} and {second:?} of {whole:?}; open by then: {opened:?}");
+        let is_early = matches!(first, Changes(_));
+        assert!(!is_early || !opened[0], "an opening has more changes than that");
         block_on(async {
             let queue = Queue::open(config(dir.path())).unwrap();
             assert_whole(&queue, dir.path()).await;

@@ -5,16 +5,19 @@
 //! profile then refuses.
 
 use at::Answer;
+use modem::catalog::Catalog;
 use modem::mqtt::{Connection, MqttError, Qos};
 use modem::port::Kind;
 use modem::profile::{self, Notice};
-use modem_sim::Fault;
+use modem::recording::{self, Plan, Published};
+use modem_sim::{Fault, Modem, Options};
 use rumqttc::QoS;
 use tokio::io::duplex;
+use tokio::task::JoinSet;
 
-use crate::Subject;
 use crate::bench::{Bench, FIRST, SECOND, connection, message};
 use crate::broker::{Broker, Peer};
+use crate::{Subject, replay, transcript};
 
 /// Makes a function of a simulated model from each scenario that every profile passes. The
 /// functions' names go to `$tests`, a macro that makes tests of them. `$subject` gives the
@@ -41,6 +44,7 @@ macro_rules! shared_scenarios {
             tells_why_a_login_is_refused,
             refuses_a_wrong_topic,
             ends_with_the_port,
+            records_what_drives_it_again,
         }
     };
 }
@@ -307,4 +311,32 @@ pub async fn ends_with_the_port(subject: Subject) {
     assert!(published.unwrap_err().to_string().contains("end"));
     let again = bench.publish(FIRST, "up/x", "x", Qos::AtLeastOnce).await;
     assert!(matches!(again, Err(MqttError::Exchange { .. })), "{again:?}");
+}
+
+/// A recording holds the publish and no name of the session, and drives the dialect again.
+pub async fn records_what_drives_it_again(subject: Subject) {
+    const BROKER: &str = "secret-broker.example.org";
+    let broker = Broker::open().await;
+    let catalog = Catalog::new(&[subject.plugin]).unwrap();
+    let (ours, theirs) = duplex(64 * 1024);
+    let options = Options { broker: Some(broker.address()), ..subject.options() };
+    let modem = Modem::new(options).on_stream(theirs);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(modem.run());
+    let broker_of_it = Some((BROKER.to_owned(), 1883));
+    let plan = Plan { catalog: &catalog, like: None, broker: broker_of_it, progress: &|_| () };
+    let recorded = recording::record(ours, &plan, std::future::pending()).await.unwrap();
+    // The clock of the replay is paused, so this modem must not run beside it.
+    tasks.shutdown().await;
+    let mut transcript = recorded.transcript;
+    transcript.source = "a simulated modem".to_owned();
+    let text = transcript.to_string();
+    assert_eq!((recorded.published, recorded.cut), (Published::Acknowledged, None), "{text}");
+    broker.logged(&format!("'{}'", recording::TOPIC)).await;
+    assert!(text.contains(recording::HOST) && !text.contains(BROKER), "{text}");
+    assert!(text.contains("+CSQ") && text.contains("> AT+CGMR"), "{text}");
+    println!("{text}");
+    tokio::time::pause();
+    let transcript = transcript::parse("recorded.txt".to_owned(), &text);
+    replay::replay_recorded(&transcript, subject.plugin).await;
 }

@@ -1,35 +1,13 @@
-//! Transcripts of real units: their form (CONTRIBUTING.md, *Transcripts*), and the checks of all
-//! transcripts of a profile.
-//!
-//! `# source:` names the origin of the words, `# models:` the models for which they hold. Then `> `
-//! is a command, `< ` a line of the answer (a lone `>` is the prompt), and `! ` an unsolicited
-//! line. `~ 1.2s` is a pause, and `~ N` the N bytes of data that follow a prompt or an announcing
-//! line, with their text if it is known. Echoes are lines of the answer.
+//! Transcripts of real units in a profile's folder, and the checks of all of them.
 
 use std::path::Path;
-use std::time::Duration;
 
 use modem::catalog::{Basis, Catalog, Evidence, Model};
 use modem::profile::Plugin;
+use modem::transcript as text;
+pub use modem::transcript::Entry;
 
-/// One line of a transcript.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Entry {
-    /// A command.
-    Sent(String),
-    /// A line of its answer.
-    Answer(String),
-    /// The prompt for data.
-    Prompt,
-    /// An unsolicited line.
-    Unsolicited(String),
-    /// A pause.
-    Pause(Duration),
-    /// Its length, and its text if it is known.
-    Data(usize, Option<String>),
-}
-
-/// A transcript.
+/// A transcript of a profile.
 pub struct Transcript {
     /// The name of its file.
     pub name: String,
@@ -37,6 +15,17 @@ pub struct Transcript {
     pub models: Vec<String>,
     /// Its lines.
     pub entries: Vec<Entry>,
+    /// The story of a transcript that `modemfleet record` wrote, for which none is needed.
+    pub recorded: Option<Recorded>,
+}
+
+/// The parts of a recorded transcript.
+#[derive(Debug, Clone, Copy)]
+pub struct Recorded {
+    /// The number of lines before the MQTT session.
+    pub session_at: usize,
+    /// True if the session has its publish, and came to its end.
+    pub is_whole: bool,
 }
 
 /// All transcripts of a profile.
@@ -51,38 +40,20 @@ pub fn transcripts(profile: &str) -> Vec<Transcript> {
 fn read(path: &Path) -> Transcript {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let text = std::fs::read_to_string(path).unwrap();
-    let mut lines = text.lines();
-    let source = lines.next().and_then(|line| line.strip_prefix("# source: "));
-    assert!(
-        source.is_some_and(|source| !source.is_empty()),
-        "{name}: the first line is the source"
-    );
-    let models = lines.next().and_then(|line| line.strip_prefix("# models: "));
-    let models = models.unwrap_or_else(|| panic!("{name}: the second line names the models"));
-    let models = models.split(',').map(|model| model.trim().to_owned()).collect();
-    let lines = lines.filter(|line| !line.starts_with('#') && !line.is_empty());
-    let entries = lines.map(|line| entry(line).unwrap_or_else(|| panic!("{name}: {line}")));
-    Transcript { models, entries: entries.collect(), name }
+    parse(name, &text)
 }
 
-fn entry(line: &str) -> Option<Entry> {
-    let (mark, rest) = line.split_once(' ')?;
-    Some(match (mark, rest) {
-        (">", sent) => Entry::Sent(sent.to_owned()),
-        ("<", ">") => Entry::Prompt,
-        ("<", line) => Entry::Answer(line.to_owned()),
-        ("!", line) => Entry::Unsolicited(line.to_owned()),
-        ("~", pause) if pause.ends_with('s') && !pause.contains(' ') => {
-            Entry::Pause(Duration::from_secs_f64(pause.trim_end_matches('s').parse().ok()?))
-        }
-        ("~", data) => {
-            let (length, text) = data.split_once(' ').unwrap_or((data, ""));
-            let length: usize = length.parse().ok()?;
-            assert!(text.is_empty() || text.len() == length, "{line}: not {length} bytes");
-            Entry::Data(length, (!text.is_empty()).then(|| text.to_owned()))
-        }
-        _ => return None,
-    })
+/// Parses the text of a transcript.
+pub fn parse(name: String, text: &str) -> Transcript {
+    let read = text::Transcript::parse(text).unwrap_or_else(|faults| panic!("{name}: {faults:?}"));
+    let failed = |(_, note): &(usize, String)| {
+        note.starts_with("the session failed") || note.starts_with("the recording ends early")
+    };
+    let recorded = read.is_recorded().then(|| Recorded {
+        session_at: read.session_at().unwrap_or(read.entries.len()),
+        is_whole: read.session_at().is_some() && !read.notes.iter().any(failed),
+    });
+    Transcript { name, models: read.models, entries: read.entries, recorded }
 }
 
 /// A command and the modem's lines after it; without a command, the lines before the first command.

@@ -20,7 +20,7 @@ pub(crate) const OPEN: &[ResultCode] = &[
     code(
         FAILED,
         "failed to open the network",
-        "over TLS it is mostly the handshake: check tls.ca against the broker's certificate, its host name and its dates, tls.cert and tls.key, and whether the port speaks TLS; else the address, the APN and the signal",
+        "over TLS mostly the handshake failed: check tls.ca against the broker's certificate, its host name and its dates, tls.cert and tls.key, and that the port speaks TLS; else check the address, the APN and the signal",
         Scope::Session,
     ),
     code(0, "opened", "", Scope::Message),
@@ -48,7 +48,7 @@ pub(crate) const CONNACK: &[ResultCode] = &[
         ..code(
             5,
             "refused: not authorized",
-            "check user name and password, for which some brokers tell this too; else the broker forbids this client",
+            "check user name and password, since some brokers send this code for them too; else the broker forbids this client",
             Scope::Session,
         )
     },
@@ -66,7 +66,7 @@ const STATES: &[ResultCode] = &[
 pub(crate) const PACKET: &[ResultCode] = &[
     code(FAILED, "failed", NETWORK, Scope::Session),
     code(0, "sent, and answered by the broker", "", Scope::Message),
-    code(1, "sent again, since no answer came: it goes on", "", Scope::Session),
+    code(1, "sent again, since no answer arrived; the modem keeps trying", "", Scope::Session),
     code(2, "packet not sent or not answered", NETWORK, Scope::Session),
 ];
 
@@ -91,7 +91,7 @@ const LOSSES: &[ResultCode] = &[
         ..code(
             1,
             "the broker closed or reset the connection (cause 1)",
-            "look at its log: another client may have the same client id, or it forbids the topic; some close a connection on which CONNECT comes late",
+            "see the broker's log: another client may have the same client id, or the broker forbids the topic; some close a connection on which CONNECT is late",
             Scope::Session,
         )
     },
@@ -100,7 +100,7 @@ const LOSSES: &[ResultCode] = &[
     code(
         4,
         "the broker did not answer CONNECT (cause 4)",
-        "check that its port speaks MQTT, and whether it wants TLS",
+        "check that the broker's port speaks MQTT, and whether it needs TLS",
         Scope::Session,
     ),
     code(ASKED_FOR[0], "the broker closed after our DISCONNECT (cause 5)", "", Scope::Message),
@@ -139,7 +139,7 @@ pub(crate) fn loss_cause(cause: Option<i32>) -> Option<(&'static str, bool)> {
     match known {
         Some(loss) if ASKED_FOR.contains(&loss.number) => None,
         Some(loss) => Some((loss.name, loss.kick)),
-        None => Some(("the connection was lost for a cause that no manual names", false)),
+        None => Some(("the connection was lost for a cause that is in no manual", false)),
     }
 }
 
@@ -152,22 +152,22 @@ pub(crate) fn without_code(operation: &'static str, refusal: Option<&FinalCode>)
 fn behind(operation: &str) -> &'static str {
     match operation {
         "QMTOPEN" => {
-            "as a rule the client is open or opening already, or the host is longer than 100 bytes"
+            "usually the client is open or opening already, or the host is longer than 100 bytes"
         }
         "QMTCONN" => {
-            "as a rule the connection that QMTOPEN made is gone again, or a value is longer than it takes (client id 256 bytes; user name and password about as many)"
+            "usually the connection of QMTOPEN is closed again, or a value is too long (client id 256 bytes; user name and password about as many)"
         }
         "QMTSUB" | "QMTUNS" => {
-            "as a rule the filter is empty or longer than 255 bytes, or the client is not connected"
+            "usually the filter is empty or longer than 255 bytes, or the client is not connected"
         }
         "QMTPUB" | "QMTPUBEX" => {
-            "as a rule the topic is empty or longer than 255 bytes, the payload longer than 1500 bytes (4096 on some firmware), or the client is not connected"
+            "usually the topic is empty or longer than 255 bytes, the payload longer than 1500 bytes (4096 on some firmware), or the client is not connected"
         }
-        "QMTDISC" | "QMTCLOSE" => "as a rule the client was not open",
-        "QMTRECV" => "as a rule nothing is kept there any more",
-        "QFUPL" => "as a rule the modem's flash is full, or a file of this name is there",
+        "QMTDISC" | "QMTCLOSE" => "usually the client was not open",
+        "QMTRECV" => "usually the modem has no message there any more",
+        "QFUPL" => "usually the modem's flash is full, or a file of this name exists",
         _ if operation.starts_with("QMTCFG") || operation == "QSSLCFG" => {
-            "as a rule this firmware does not know the setting; an update may bring it"
+            "usually this firmware does not know the setting; an update may add it"
         }
         _ => "",
     }
@@ -235,12 +235,12 @@ pub(crate) const TABLES: &[CodeTable] = &[
 pub(crate) const LINES: &[LineMeaning] = &[
     LineMeaning {
         line: "+QMTSTAT",
-        says: "a client's connection to its broker is lost, or was ended; its session connects again",
+        says: "a client's connection to its broker was lost or closed; its session connects again",
         advice: "",
     },
     LineMeaning {
         line: "+QMTRECV",
-        says: "a received message: client, packet, topic, length, payload; with two numbers alone the modem keeps it until AT+QMTRECV asks",
+        says: "a received message: client, packet, topic, length, payload; a line with only two numbers means that the modem keeps the message until AT+QMTRECV",
         advice: "",
     },
 ];

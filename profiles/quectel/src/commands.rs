@@ -2,14 +2,15 @@
 
 use at::Guarded;
 use modem::console::{CommandRule, OperationResult};
+use modem::script::Question;
 
 use crate::exchange::LANE;
 
-const SESSIONS: &str = "works on the modem's MQTT connections, which the agent's sessions have";
-const NETWORK: &str = "changes the connection that the sessions run over";
+const SESSIONS: &str = "changes the modem's MQTT connections, which the agent's sessions use";
+const NETWORK: &str = "changes the connection that the sessions use";
 const LASTING: &str = "changes settings that last over a reset";
 const BOOT: &str = "switches the modem off";
-const USB: &str = "changes how the modem shows on USB: its ports may be gone after that";
+const USB: &str = "changes the modem's USB mode: its ports may be gone after that";
 const IMEI: &str = "writes the modem's identity, which may be a crime";
 const FILES: &str =
     "deletes, writes or prints files of the modem, certificates and keys among them";
@@ -122,6 +123,23 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::harms("+QFWRITE", FILES),
 ];
 
+/// The family's commands of `modemfleet record`.
+pub(crate) const SCRIPT: &[Question] = &[
+    Question::new("AT+QCCID", "the form of the ICCID; its end is hidden"),
+    Question::new("AT+QPINC?", "the tries left for PIN and PUK"),
+    Question::new(
+        "AT+QENG=\"servingcell\"",
+        "the serving cell and its levels: the status of these models",
+    ),
+    Question::new("AT+QCSQ", "the levels that the serving cell's line lacks"),
+    Question::new("AT+QNWINFO", "the network and its band"),
+    Question::new("AT+QSPN", "the names of the operator"),
+    Question::new("AT+QCAINFO", "the aggregated carriers"),
+    Question::new("AT+QTEMP", "the temperatures of the module"),
+    Question::new("AT+QCFG=\"usbnet\"", "the mode of the network on USB"),
+    Question::new("AT+QMTPUBEX=?", "whether the firmware has the publish that counts its data"),
+];
+
 #[cfg(test)]
 mod tests {
     use modem::Catalog;
@@ -187,6 +205,17 @@ mod tests {
         for line in ["AT+QFDWL=\"key.pem\"", "AT+QFREAD=1,1024", "AT+CSQ;+QFREAD=1,1024"] {
             let order = commands().order(wish(line, true), ConsoleContext::Own).unwrap();
             assert!(order.has_secret_answer(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_script_of_a_recording_only_reads() {
+        for question in super::SCRIPT {
+            let wish = wish(question.command, false);
+            let order = commands().order(wish, ConsoleContext::Shared);
+            let order = order.unwrap_or_else(|refusal| panic!("{}: {refusal}", question.command));
+            assert!(order.is_harmless(), "{}", question.command);
+            assert_eq!(order.shown(), question.command, "nothing in it is hidden");
         }
     }
 }

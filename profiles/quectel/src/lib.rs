@@ -34,6 +34,7 @@ pub static PLUGIN: Plugin = Plugin {
     codes: code::TABLES,
     lines: code::LINES,
     commands: commands::COMMANDS,
+    script: commands::SCRIPT,
 };
 
 /// `+QIND: "FOTA","UPDATING",<percent>` and its like (Quectel's DFOTA guide; public logs). It ends with `"END",<err>`.

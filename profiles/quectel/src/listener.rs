@@ -70,7 +70,7 @@ fn message(rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
 }
 
 /// The length was wrong, or the end is unknown for want of a length.
-const LOST: &str = "a message came down other than announced, or without its length, and is lost";
+const LOST: &str = "a received message is lost: it differs from its announcement, or has no length";
 
 /// Returns the topic and the payload of `<topic>","<payload>"`. The topic is taken to hold no quotation mark,
 /// as no filter of ours does. A payload that is not text did not arrive as it was sent. A payload that

@@ -123,7 +123,7 @@ impl Mqtt for Qmt {
         let memory = memory::of(at);
         if memory.has_no_length() {
             tracing::warn!(
-                "this firmware gives received messages without their length (it refuses QMTCFG \"recv/mode\"): one that holds a line end is lost"
+                "this firmware prints received messages without their length (it refuses QMTCFG \"recv/mode\"): a message with a line end is lost"
             );
         }
         for (filter, qos) in filters {

@@ -65,12 +65,12 @@ impl Settings {
             setting(
                 "QMTCFG \"version\"",
                 format!("\"version\",{index},4"),
-                Without::Less("it speaks the version of MQTT that it begins with"),
+                Without::Less("the modem keeps its default version of MQTT"),
             ),
             setting(
                 "QMTCFG \"keepalive\"",
                 format!("\"keepalive\",{index},{keep_alive}"),
-                Without::Less("its own keep-alive holds"),
+                Without::Less("the modem keeps its own keep-alive"),
             ),
             setting(
                 "QMTCFG \"session\"",
@@ -142,7 +142,7 @@ async fn forget_device(at: &At, client: Client) -> Result<(), MqttError> {
     let emptied = set(at, "QMTCFG \"aliauth\"", &empty).await;
     if matches!(emptied, Ok(()) | Err(MqttError::NoCode { .. })) && has_device(at, client).await? {
         tracing::warn!(
-            "an earlier program left a device of Alibaba Cloud in this modem (QMTCFG \"aliauth\"), which does not let go of it and may sign in with it; a reset of the modem removes it"
+            "an earlier program left a device of Alibaba Cloud in this modem (QMTCFG \"aliauth\"), which the modem keeps and may sign in with; a reset of the modem removes it"
         );
     }
     Ok(())

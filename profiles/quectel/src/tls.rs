@@ -52,7 +52,7 @@ pub(crate) async fn prepare(
         // A setting of an earlier run stays until the modem boots.
         return match set(at, SSL, &format!("AT+QMTCFG=\"ssl\",{index},0")).await {
             Err(MqttError::NoCode { .. }) => {
-                tracing::debug!("this firmware knows no MQTT over TLS, so none is on");
+                tracing::debug!("this firmware does not support MQTT over TLS, so TLS is off");
                 Ok(())
             }
             set => set,
@@ -98,9 +98,11 @@ pub(crate) async fn doubt(at: &At, client: Client, connection: &Connection) {
         match delete(at, &name).await {
             Ok(()) => tracing::warn!(
                 name,
-                "no connection over TLS, and this file was in the modem already: it is removed, and put there again"
+                "no connection over TLS, and this file was in the modem already: removing it and writing it again"
             ),
-            Err(error) => tracing::debug!(name, "a doubtful file stays in the modem: {error}"),
+            Err(error) => {
+                tracing::debug!(name, "a possibly damaged file stays in the modem: {error}")
+            }
         }
     }
 }
@@ -159,10 +161,10 @@ async fn remove(at: &At, files: impl Iterator<Item = &Stored>) {
     for Stored { name, .. } in files {
         match delete(at, name).await {
             Ok(()) => {
-                tracing::info!(name, "a file that is not used any more was removed from the modem");
+                tracing::info!(name, "an unused file was removed from the modem");
             }
             Err(error) => {
-                tracing::warn!(name, "a file that is not used stays in the modem: {error}");
+                tracing::warn!(name, "an unused file stays in the modem: {error}");
             }
         }
     }
@@ -177,7 +179,7 @@ async fn upload(at: &At, file: &File<'_>) -> Result<(), MqttError> {
     for is_last in [false, true] {
         let Err(error) = upload_once(at, file).await else {
             let length = file.content.len();
-            tracing::info!(name = file.name, length, "a file was put into the modem");
+            tracing::info!(name = file.name, length, "a file was written to the modem");
             at.written().note(file);
             return Ok(());
         };
@@ -191,7 +193,7 @@ async fn upload(at: &At, file: &File<'_>) -> Result<(), MqttError> {
         if is_last {
             return Err(error);
         }
-        tracing::debug!("{error}, and is tried once more");
+        tracing::debug!("{error}; trying once more");
     }
     Ok(())
 }
@@ -250,7 +252,7 @@ async fn configure(
     };
     if tls.ca.is_none() && tls.identity.is_some() {
         tracing::warn!(
-            "this modem shows its certificate only where it checks the broker's: give tls.ca in the place of insecure"
+            "this modem sends its certificate only if it checks the broker's: set tls.ca instead of insecure"
         );
     }
     option(at, client, "sslversion", TLS_1_2).await?;
@@ -272,7 +274,7 @@ async fn configure(
     let checks_name = is_name && tls.ca.is_some();
     if !option_if_known(at, client, "checkhost", u8::from(checks_name)).await? && checks_name {
         tracing::debug!(
-            "this firmware knows no checkhost: whether it compares the broker's name is not known"
+            "this firmware does not know checkhost: it may not compare the broker's name with the certificate"
         );
     }
     if !option_if_known(at, client, "sni", u8::from(is_name)).await? && is_name {

@@ -200,7 +200,7 @@ async fn print_digits(at: &At) -> Result<(), MqttError> {
     match set(at, "CREVHEX", "AT+CREVHEX=1").await {
         Err(MqttError::Uncoded { .. }) if !is_known => {
             tracing::warn!(
-                "this firmware knows no CREVHEX, so its payloads are taken to be hexadecimal digits: look at one at the broker"
+                "this firmware does not know CREVHEX, so payloads are assumed to be hexadecimal digits: check one at the broker"
             );
             Ok(())
         }
@@ -255,7 +255,7 @@ fn will(will: &Message) -> Result<String, MqttError> {
     // Refuses a topic that is not a valid string.
     text("the will's topic", &will.topic, (1, MAX_TOPIC))?;
     if will.topic.contains(',') {
-        let reason = "a comma ends it in this modem's form of a will";
+        let reason = "a comma ends the topic in this modem's form of a will";
         return Err(MqttError::Inexpressible { what: "the will's topic", reason });
     }
     let digits = payload("the will's payload", &will.payload)?;
@@ -352,9 +352,11 @@ fn refused(operation: &'static str) -> MqttError {
         "CMQCON" => {
             "check user name, password and client id at the broker, and that its port speaks MQTT without TLS"
         }
-        "CMQSUB" => "the broker may forbid the filter, or the connection went",
-        "CMQPUB" => "the connection went, or the broker gave no answer; it may forbid the topic",
-        _ => "its firmware may not know it",
+        "CMQSUB" => "the broker may forbid the filter, or the connection was lost",
+        "CMQPUB" => {
+            "the connection was lost, or the broker gave no answer; it may forbid the topic"
+        }
+        _ => "the firmware may not know this command",
     };
     MqttError::Uncoded { operation, advice }
 }

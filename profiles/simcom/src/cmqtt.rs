@@ -145,7 +145,7 @@ impl Mqtt for Cmqtt {
         // Payloads are bytes; by default a payload that is not UTF-8 is refused with code 2. Firmware that does
         // not know the setting does not check.
         if let Err(error) = set(at, client, "checkUTF8", 0).await {
-            tracing::debug!("payloads that are no UTF-8 may be refused: {error}");
+            tracing::debug!("payloads that are not UTF-8 may be refused: {error}");
         }
         if self.version == Version::Setting
             && let Err(error) = set(at, client, "version", 4).await
@@ -164,7 +164,7 @@ impl Mqtt for Cmqtt {
         if connection.is_shared
             && let Err(error) = set(at, client, "optimeout", SHARED_TIMEOUT_S).await
         {
-            tracing::debug!("a broker that is away is given up by our own time: {error}");
+            tracing::debug!("the agent's own time limit applies to a broker that is away: {error}");
         }
         let connected = connect(at, client, connection, self.connect_acceptance).await;
         if let (Some(tls), Err(error)) = (&connection.tls, &connected) {
@@ -352,7 +352,7 @@ async fn set(at: &At, client: Client, option: &str, value: u8) -> Result<(), Mqt
 
 async fn set_will(at: &At, client: Client, will: &Message) -> Result<(), MqttError> {
     if will.retain {
-        tracing::warn!(topic = will.topic, "this modem's stack cannot have a will retained");
+        tracing::warn!(topic = will.topic, "this modem's stack cannot retain a will");
     }
     let topic = format!("AT+CMQTTWILLTOPIC={},{}", client.0, will.topic.len());
     data(at, "CMQTTWILLTOPIC", &topic, "+CMQTTWILLTOPIC:", will.topic.as_bytes()).await?;

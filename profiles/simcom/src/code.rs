@@ -18,7 +18,7 @@ pub(crate) const TLS_FAILED: RangeInclusive<i32> = 32..=34;
 /// Advice if the modem's own network is not up.
 const NETWORK: &str = "check the APN, the SIM's data plan and the signal";
 /// Advice if TLS fails.
-const TLS: &str = "check tls.ca against the broker's certificate and its dates, tls.cert and tls.key where the broker asks for them, the modem's clock, and that the port speaks TLS";
+const TLS: &str = "check tls.ca against the broker's certificate and its dates, tls.cert and tls.key if the broker needs them, the modem's clock, and that the port speaks TLS";
 
 /// All codes in the manuals. 35 is printed by A76xx only.
 const CODES: [ResultCode; 36] = {
@@ -68,7 +68,7 @@ const CODES: [ResultCode; 36] = {
         code(
             26,
             "socket closed by server",
-            "the broker closed the connection; it may want TLS, or a client certificate (tls.cert, tls.key)",
+            "the broker closed the connection; it may need TLS, or a client certificate (tls.cert, tls.key)",
             Session,
         ),
         code(27, "refused: protocol version", "the broker does not speak MQTT 3.1.1", Session),
@@ -78,14 +78,14 @@ const CODES: [ResultCode; 36] = {
         code(
             31,
             "refused: not authorized",
-            "check user name and password, for which some brokers tell this too; else the broker forbids this client",
+            "check user name and password, since some brokers send this code for them too; else the broker forbids this client",
             Session,
         ),
         code(32, "TLS handshake failed", TLS, Session),
         code(
             33,
             "certificate not set",
-            "a certificate that the settings name is not in the modem",
+            "a certificate of the settings is not in the modem",
             Session,
         ),
         code(34, "TLS session failed to open", TLS, Session),
@@ -99,7 +99,7 @@ const UNEXPLAINED: ResultCode = ResultCode {
     ..plain(
         -1,
         "failed without a reason",
-        "restart the MQTT service, or the modem, if it stays so",
+        "if this lasts, restart the MQTT service or the modem",
         Scope::Session,
     )
 };
@@ -111,7 +111,7 @@ const LOSSES: [ResultCode; 3] = [
         ..plain(
             1,
             "the broker closed the connection (cause 1)",
-            "look at its log: another client may have the same client id, or it forbids the topic",
+            "see the broker's log: another client may have the same client id, or the broker forbids the topic",
             Scope::Session,
         )
     },
@@ -162,7 +162,7 @@ pub fn result_code(operation: &str, number: i32) -> ResultCode {
 /// Returns the cause of a lost connection in words, and whether the broker closed it.
 pub(crate) fn loss_cause(cause: Option<i32>) -> (&'static str, bool) {
     let known = LOSSES.iter().find(|loss| Some(loss.number) == cause);
-    known.map_or(("the connection was lost for a cause that no manual names", false), |loss| {
+    known.map_or(("the connection was lost for a cause that is in no manual", false), |loss| {
         (loss.name, loss.kick)
     })
 }
@@ -194,36 +194,34 @@ fn takes(operation: &str) -> &'static str {
 fn behind(operation: &str) -> &'static str {
     match operation {
         "CMQTTSTART" => {
-            "as a rule the service runs already, or the modem has no network yet; check the APN, the SIM's data plan and the signal"
+            "usually the service runs already, or the modem has no network yet; check the APN, the SIM's data plan and the signal"
         }
-        "CMQTTSTOP" => "as a rule the service is not started, or a client is not released yet",
+        "CMQTTSTOP" => "usually the service is not started, or a client is not released yet",
         "CMQTTACCQ" => {
-            "as a rule the service is not started (CMQTTSTART), or the client id is longer than this firmware takes (23 bytes in 2018)"
+            "usually the service is not started (CMQTTSTART), or the client id is too long for this firmware (23 bytes in 2018)"
         }
-        "CMQTTREL" => "as a rule the client was not acquired, or is connected still",
+        "CMQTTREL" => "usually the client was not acquired, or is connected still",
         "CMQTTCONNECT" => {
-            "an A76xx wants a password beside a user name; else a value is longer or larger than it takes, or the client was not acquired"
+            "an A76xx needs a password if a user name is set; else a value is too long or too large, or the client was not acquired"
         }
         "CMQTTTOPIC" => {
-            "as a rule the topic is empty or longer than 1024 bytes, or the client is not acquired"
+            "usually the topic is empty or longer than 1024 bytes, or the client is not acquired"
         }
         "CMQTTPAYLOAD" => {
-            "as a rule the payload is longer than 10240 bytes, or the client is not acquired"
+            "usually the payload is longer than 10240 bytes, or the client is not acquired"
         }
         "CMQTTPUB" => {
-            "as a rule no topic is set, since an empty one cannot be, or the client is not connected"
+            "usually no topic is set, since an empty one is refused, or the client is not connected"
         }
         "CMQTTSUB" | "CMQTTSUBTOPIC" | "CMQTTUNSUB" => {
-            "as a rule the filter is empty or longer than 1024 bytes, or the client is not connected; some A7670 firmware (B05) does not know SUBTOPIC"
+            "usually the filter is empty or longer than 1024 bytes, or the client is not connected; some A7670 firmware (B05) does not know SUBTOPIC"
         }
         "CMQTTWILLTOPIC" | "CMQTTWILLMSG" => {
-            "as a rule it is empty or longer than 1024 bytes, or the service is not started"
+            "usually the will is empty or longer than 1024 bytes, or the service is not started"
         }
-        "CMQTTDISC" => "as a rule the client was not connected",
-        "CMQTTCFG" | "CMQTTSSLCFG" | "CSSLCFG" => {
-            "as a rule this firmware does not know the setting"
-        }
-        "CCERTDOWN" => "as a rule the modem's flash is full, or a file of this name is there",
+        "CMQTTDISC" => "usually the client was not connected",
+        "CMQTTCFG" | "CMQTTSSLCFG" | "CSSLCFG" => "usually this firmware does not know the setting",
+        "CCERTDOWN" => "usually the modem's flash is full, or a file of this name exists",
         _ => "",
     }
 }
@@ -292,11 +290,11 @@ pub(crate) const LINES: &[LineMeaning] = &[
     LineMeaning {
         line: "+CMQTTPING",
         says: NO_PING,
-        advice: "its number means nothing that a manual names; check the signal, and a firewall that drops silent connections: lower `keep_alive`",
+        advice: "no manual explains its number; check the signal, and lower `keep_alive` in case a firewall drops silent connections",
     },
     LineMeaning {
         line: "+CMQTTRXSTART",
-        says: "a message comes down: client, bytes of its topic, bytes of its payload",
+        says: "a received message follows: client, bytes of its topic, bytes of its payload",
         advice: "",
     },
     LineMeaning {
@@ -309,7 +307,7 @@ pub(crate) const LINES: &[LineMeaning] = &[
         says: "a piece of a received payload: client, bytes that follow",
         advice: "",
     },
-    LineMeaning { line: "+CMQTTRXEND", says: "a received message is whole", advice: "" },
+    LineMeaning { line: "+CMQTTRXEND", says: "a received message is complete", advice: "" },
     LineMeaning {
         line: "+CMQTTRECV",
         says: "a received message in one line, as an A76xx prints it: client, topic, length, payload",
@@ -318,7 +316,7 @@ pub(crate) const LINES: &[LineMeaning] = &[
     LineMeaning {
         line: "+CMQDISCON",
         says: "a SIM7020's connection to its broker is lost",
-        advice: "look at the broker's log, and at the signal",
+        advice: "see the broker's log, and check the signal",
     },
 ];
 

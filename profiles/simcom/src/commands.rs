@@ -2,21 +2,22 @@
 
 use at::Guarded;
 use modem::console::{CommandRule, OperationResult};
+use modem::script::Question;
 
 use crate::exchange::LANE;
 
-const SESSIONS: &str = "works on the modem's MQTT service, which the agent's sessions have";
+const SESSIONS: &str = "changes the modem's MQTT service, which the agent's sessions use";
 const TLS: &str = "changes how connections are secured, or the files for that";
-const NETWORK: &str = "changes the connection that the sessions run over";
-const RADIO: &str = "chooses the radio technology, which lasts over a reset";
-const REPORTS: &str = "changes what the modem reports by itself, which the agent has set";
-const BOOT: &str = "boots the modem or switches it off";
-const USB: &str = "changes how the modem shows on USB: its ports may be gone after that";
+const NETWORK: &str = "changes the connection that the sessions use";
+const RADIO: &str = "selects the radio technology, which lasts over a reset";
+const REPORTS: &str = "changes the modem's unsolicited reports, which the agent has set";
+const BOOT: &str = "restarts the modem or switches it off";
+const USB: &str = "changes the modem's USB mode: its ports may be gone after that";
 const IMEI: &str = "writes the modem's identity, which may be a crime";
 const FILES: &str =
     "deletes, writes or prints files of the modem, certificates and keys among them";
-const SLEEP: &str = "lets the modem sleep, and it may answer nothing until it wakes";
-const SUPPLY: &str = "sets at which voltage the modem switches itself off";
+const SLEEP: &str = "lets the modem sleep: it may answer nothing until it wakes up";
+const SUPPLY: &str = "sets the voltage at which the modem switches itself off";
 
 /// Lines that hold a secret. `+CGAUTH` has the password before the user (manual V3.00 §5.2.22).
 pub(crate) const GUARDED: [Guarded; 5] = [
@@ -103,6 +104,7 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::reads("+CICCID").answers_as("+ICCID"),
     CommandRule::reads("+ICCID"),
     CommandRule::reads("+CPMUTEMP"),
+    CommandRule::reads("+SPIC"),
     CommandRule::reads("+CSUB"),
     CommandRule::reads("+CNWINFO"),
     CommandRule::reads("+CCERTLIST"),
@@ -135,6 +137,23 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::harms("+CUSBADB", USB),
     CommandRule::harms("+SIMEI", IMEI),
     CommandRule::harms("+CPMVT", SUPPLY),
+];
+
+/// The family's commands of `modemfleet record`. A model that does not know one of them refuses it, which is a
+/// fact as well.
+pub(crate) const SCRIPT: &[Question] = &[
+    Question::new(
+        "AT+CICCID",
+        "the form of the ICCID (SIM7600, SIM8200, A76xx); its end is hidden",
+    ),
+    Question::new("AT+CCID", "the same on a SIM7020"),
+    Question::new("AT+SPIC", "the tries left for PIN and PUK"),
+    Question::new("AT+CPSI?", "the serving cell and its levels: the status of these models"),
+    Question::new("AT+CENG?", "the serving cell of a SIM7020"),
+    Question::new("AT+CNSMOD?", "the network mode"),
+    Question::new("AT+CPMUTEMP", "the temperature of the module"),
+    Question::new("AT+CUSBPIDSWITCH?", "the USB id of the present mode"),
+    Question::new("AT+CMQTTACCQ=?", "the lengths of a client id that the firmware takes"),
 ];
 
 #[cfg(test)]
@@ -234,5 +253,16 @@ mod tests {
         let file = Wish { dangerous: true, ..wish("AT+CFTRANTX=\"c:/client_key.pem\"", None) };
         assert!(commands.order(file, ConsoleContext::Own).unwrap().has_secret_answer());
         assert!(commands.has_secret_data("AT+CCERTDOWN=\"key.pem\",1700"));
+    }
+
+    #[test]
+    fn the_script_of_a_recording_only_reads() {
+        for question in super::SCRIPT {
+            let wish = wish(question.command, None);
+            let order = commands().order(wish, ConsoleContext::Shared);
+            let order = order.unwrap_or_else(|refusal| panic!("{}: {refusal}", question.command));
+            assert!(order.is_harmless(), "{}", question.command);
+            assert_eq!(order.shown(), question.command, "nothing in it is hidden");
+        }
     }
 }

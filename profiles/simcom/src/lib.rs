@@ -37,6 +37,7 @@ pub static PLUGIN: Plugin = Plugin {
     codes: code::TABLES,
     lines: code::LINES,
     commands: commands::COMMANDS,
+    script: commands::SCRIPT,
 };
 
 /// SIM7500 and SIM7600: LTE and below.

@@ -15,9 +15,9 @@ pub(crate) const MAX_PAYLOAD: usize = 10_240;
 /// a unit that announces more and delivers it is believed.
 const LONGEST: usize = 64 * 1024;
 
-const DAMAGED: &str = "a message came down other than announced, and is lost";
-const IN_PART: &str = "a message came down in part, and is lost";
-const TOO_LONG: &str = "a message came down that is longer than any, and is lost";
+const DAMAGED: &str = "a received message is lost: it differs from its announcement";
+const IN_PART: &str = "a received message is lost: it is incomplete";
+const TOO_LONG: &str = "a received message is lost: it is too long";
 
 /// Lines without a `+` that a unit prints unsolicited.
 pub(crate) const BARE_URCS: [&str; 9] = [

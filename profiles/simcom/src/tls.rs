@@ -71,9 +71,11 @@ pub(crate) async fn doubt(at: &At, client: Client, tls: &Tls, error: &MqttError)
         match delete(at, &name).await {
             Ok(()) => tracing::warn!(
                 name,
-                "TLS failed, and this file was in the modem already: it is removed, and put there again"
+                "TLS failed, and this file was in the modem already: removing it and writing it again"
             ),
-            Err(error) => tracing::debug!(name, "a doubtful file stays in the modem: {error}"),
+            Err(error) => {
+                tracing::debug!(name, "a possibly damaged file stays in the modem: {error}")
+            }
         }
     }
 }
@@ -98,10 +100,10 @@ async fn remove(at: &At, names: impl Iterator<Item = &String>) {
     for name in names {
         match delete(at, name).await {
             Ok(()) => {
-                tracing::info!(name, "a file that is not used any more was removed from the modem")
+                tracing::info!(name, "an unused file was removed from the modem")
             }
             Err(error) => {
-                tracing::warn!(name, "a file that is not used stays in the modem: {error}")
+                tracing::warn!(name, "an unused file stays in the modem: {error}")
             }
         }
     }
@@ -130,7 +132,7 @@ async fn download(at: &At, file: &File<'_>) -> Result<(), MqttError> {
     }
     downloaded?;
     at.written().note(file);
-    tracing::info!(name = file.name, length, "a file was put into the modem");
+    tracing::info!(name = file.name, length, "a file was written to the modem");
     Ok(())
 }
 

@@ -63,7 +63,7 @@ fn a_modem_that_cannot_sign_says_so() {
     let _other = Sim::of_model("ec25", &site.dir().join("sim2"), 1, &broker.address(), &[]);
     site.body = site.body.replace("/sim/", "/sim2/");
     let agent = site.start();
-    let words = "leave `aliauth` out, and the agent signs";
+    let words = "remove `aliauth`, and the agent signs";
     e2e::until("the session to fail", || {
         let fleet = agent.http.get("/api/v1/modems").text();
         (fleet.contains("\"phase\":\"failed\"") && fleet.contains(words)).then_some(())

@@ -60,7 +60,7 @@ fn a_budget_that_is_used_up_stops_its_sim_wherever_it_is_and_loses_nothing() {
     assert_eq!((&shown["stage"], &shown["left_bytes"]), (&"stopped".into(), &0.into()), "{shown}");
     let doctor = agent.http.get("/api/v1/doctor?modem=m0").text();
     assert!(
-        doctor.contains("\"check\":\"budget\"") && doctor.contains("its messages wait"),
+        doctor.contains("\"check\":\"budget\"") && doctor.contains("used up, messages wait"),
         "{doctor}"
     );
     let status =

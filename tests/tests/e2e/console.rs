@@ -119,7 +119,7 @@ fn what_may_harm_is_refused_here_and_there() {
     let sent = at(&lab, &["m0", "--dangerous", "AT+CMQTTDISC=0,60"]);
     assert!(sent.status.success(), "{}", err(&sent));
     assert!(out(&sent).contains("+CMQTTDISC: 0,0"), "{}", out(&sent));
-    assert!(agent.log().contains("sent by hand"));
+    assert!(agent.log().contains("command sent from the console"));
     for (body, status, word) in [
         (json!({ "modem": "m0", "line": "CSQ" }), 400, "command"),
         (json!({ "modem": "m0", "line": "AT+CSQ", "dangerous": true }), 403, "needs_token"),
@@ -185,7 +185,7 @@ fn a_modem_that_is_absent_unknown_or_mute_is_told_as_such() {
     // Without an agent the command opens the tty of the fleet file, if it has one.
     let absent = at(&lab, &["m0", "AT"]);
     assert_eq!(absent.status.code(), Some(1));
-    assert!(err(&absent).contains("no agent runs: on"), "{}", err(&absent));
+    assert!(err(&absent).contains("no agent runs: using"), "{}", err(&absent));
     let nobody = at(&lab, &["m7", "AT"]);
     assert_eq!(nobody.status.code(), Some(3), "{}", err(&nobody));
 }
@@ -204,10 +204,10 @@ fn a_caller_that_goes_away_wedges_nothing() {
     .iter()
     .enumerate()
     {
-        let before = agent.log().matches("sent by hand").count();
+        let before = agent.log().matches("command sent from the console").count();
         let mut console = Process::start("console", &mut command(&lab, args));
         until("the command", || {
-            (agent.log().matches("sent by hand").count() > before).then_some(())
+            (agent.log().matches("command sent from the console").count() > before).then_some(())
         });
         console.kill();
         agent.publish("topic=right&qos=1", round.to_string().as_bytes());
@@ -289,7 +289,7 @@ fn the_tutorial_is_done_on_a_tty_of_ones_own() {
         assert!(err(&refused).contains(words), "{}", err(&refused));
     }
     let short = run(Command::new(modemfleet()).args(["at", &tty]), b"AT\nAT+CMQTTTOPIC=0,9\nabc");
-    assert!(err(&short).contains("line 2 of the script asks for 9 bytes"), "{}", err(&short));
+    assert!(err(&short).contains("line 2 of the script needs 9 bytes"), "{}", err(&short));
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn a_tty_that_an_agent_has_is_refused_with_its_holder() {
     assert_eq!(refused.status.code(), Some(1), "{told}");
     // The simulator has the tty open as well, and may be named first.
     assert!(told.contains("is in use by modemfleet (pid "), "{told}");
-    assert!(told.contains("goes through it"), "{told}");
+    assert!(told.contains("if that process is an agent"), "{told}");
     assert!(agent.is_connected("m0", "s"));
 }
 
@@ -386,7 +386,7 @@ fn on_a_terminal_lines_are_edited_urcs_shown_above_and_data_is_asked_for() {
     screen.types("AT+CMQTTTOPIC=0,3\r", "not sent");
     screen.types("--dangerous AT+CMQTTTOPIC=0,3\r", "3 bytes of data");
     screen.types("ab\r", "that is 2 bytes");
-    screen.types("\x1b", "given up; nothing was sent");
+    screen.types("\x1b", "cancelled; nothing was sent");
     screen.types("--dangerous AT+CMQTTTOPIC=0,3\r", "3 bytes of data");
     screen.types("a/b\r", "OK");
     screen.types("AT+CPIN=\"99999999\"\r", "`--dangerous` sends it");

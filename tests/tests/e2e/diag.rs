@@ -92,7 +92,7 @@ fn is_named(parts: &BTreeMap<String, String>, told: &str) {
     for missing in manifest["missing"].as_array().unwrap() {
         let name = missing["name"].as_str().unwrap();
         assert!(!missing["reason"].as_str().unwrap().is_empty() && !parts.contains_key(name));
-        assert!(told.contains(&format!("not in it: {name}: ")), "{told}");
+        assert!(told.contains(&format!("not in the bundle: {name}: ")), "{told}");
     }
 }
 
@@ -137,6 +137,6 @@ fn a_broken_file_is_told_without_what_it_may_hold() {
     }
     let absent = diag(Path::new("/no/such/fleet.yaml"), &lab.site.dir().join("absent.tar.gz"));
     assert!(absent.status.success(), "{}", told(&absent));
-    assert!(told(&absent).contains("not in it: fleet.yaml: "), "{}", told(&absent));
+    assert!(told(&absent).contains("not in the bundle: fleet.yaml: "), "{}", told(&absent));
     until("the agent", || agent.http.try_ask("GET", "/healthz", &[], b""));
 }

@@ -70,17 +70,23 @@ fn modems() -> Vec<Case> {
     vec![
         Case {
             sim: None,
-            ..Case::new("gone", &[], ("port", FAIL), "is not there", "cable, supply")
+            ..Case::new("gone", &[], ("port", FAIL), "is not there", "cable, power supply")
         },
-        Case::new("no-sim", &["--without", "sim"], ("sim", FAIL), "there is none", "put one in"),
+        Case::new(
+            "no-sim",
+            &["--without", "sim"],
+            ("sim", FAIL),
+            "no SIM is inserted",
+            "insert one",
+        ),
         Case::new(
             "pin",
             &pin("2"),
             ("sim", FAIL),
-            "wants its PIN, with 2 tries left, and the fleet file has none",
+            "needs its PIN, with 2 tries left; the fleet file has none",
             "`pin: { file: … }`",
         ),
-        Case::new("puk", &pin("0"), ("sim", FAIL), "wants its PUK, with 10 tries left", "operator"),
+        Case::new("puk", &pin("0"), ("sim", FAIL), "needs its PUK, with 10 tries left", "operator"),
         Case::new(
             "denied",
             &["--registration", "denied"],
@@ -92,14 +98,14 @@ fn modems() -> Vec<Case> {
             "searching",
             &["--registration", "searching"],
             ("network", FAIL),
-            "looks for a network",
+            "searching for a network",
             "antenna",
         ),
         Case::new(
             "roaming",
             &["--registration", "roaming"],
             ("network", FAIL),
-            "`roaming: deny` forbids",
+            "the fleet file has `roaming: deny`",
             "`roaming: allow`",
         ),
         Case::new("weak", &["--rsrp", "-118"], ("signal", "warn"), "RSRP -118 dBm", "antenna"),
@@ -110,11 +116,11 @@ fn modems() -> Vec<Case> {
             "the network gave no address",
             "compare `apn`",
         ),
-        Case::new("other-model", &[], ("modem", FAIL), "wants model sim8200", "correct `match`")
+        Case::new("other-model", &[], ("modem", FAIL), "names model sim8200", "correct `match`")
             .with("model: sim8200")
             .only(When::WithoutAgent),
         // An agent that finds another modem closes its port.
-        Case::new("other-imei", &[], ("modem", FAIL), "wants imei 861", "")
+        Case::new("other-imei", &[], ("modem", FAIL), "names imei 861", "")
             .with("imei: \"861234567000000\""),
         Case::new("closed", &[], ("session", FAIL), "code 3", "the APN and DNS")
             .session("broker: closed".to_owned())
@@ -144,7 +150,7 @@ fn sessions(site: &Site) -> Vec<Case> {
     vec![
         case("expired", ("tls", "fail"), "expired on 2021-01-01", "renew it")
             .session(tls(format!("ca: {expired}"))),
-        case("no-pair", ("tls", "fail"), "is not the private key", "have to be a pair")
+        case("no-pair", ("tls", "fail"), "is not the private key", "must be a pair")
             .session(tls(format!("ca: {ca}, cert: {cert}, key: {{ file: {key} }}"))),
         case("insecure", ("tls", "warn"), "certificate is not checked", "ca: FILE")
             .session(tls("insecure: true".to_owned())),
@@ -152,7 +158,7 @@ fn sessions(site: &Site) -> Vec<Case> {
             "no-cert",
             ("credentials", "fail"),
             "holds no certificate in PEM",
-            "garbage.pem right",
+            "garbage.pem; it is read again",
         )
         .session(tls(format!("ca: {garbage}"))),
         case("no-secret", ("credentials", "fail"), "there is no such file", "at each connect")
@@ -328,7 +334,7 @@ fn each_fault_is_found_with_its_cure_by_the_agent_and_without_one() {
     is_well(&site, false);
     let untried = findings(&doctor(&site, &["wrong-pin", "--json"]));
     let untried = find(&untried, "wrong-pin", "sim")["message"].as_str().unwrap().to_owned();
-    assert_eq!(untried, "wants its PIN, with 3 tries left, which the fleet file gives");
+    assert_eq!(untried, "needs its PIN, with 3 tries left; the fleet file has it");
 
     // The agent rejects a file with unreadable secrets at the start. These two files change later.
     let good = [("garbage.pem", Authority::new().pem), ("none", "0".repeat(32))];
@@ -384,7 +390,7 @@ fn faults_of_the_file_the_disk_and_the_service_are_found() {
     is_at_gateway(&found, "reach", "warn", "127.0.0.1:1: Connection refused", "firewall");
     is_found(&found, "north", &modems()[0]);
     let text = String::from_utf8(doctor(&site, &[]).stdout).unwrap();
-    assert!(text.contains("\n      try: look at cable, supply"), "{text}");
+    assert!(text.contains("\n      try: check cable, power supply"), "{text}");
     assert!(text.trim_end().ends_with(" failed"), "{text}");
 
     // A file in the place of the queue's folder.

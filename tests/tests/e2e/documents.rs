@@ -304,19 +304,9 @@ fn defaults(place: &str, schema: &Json, found: &mut Vec<(String, String)>) {
     let keys = schema["properties"].as_object();
     for (key, value) in keys.into_iter().flatten() {
         let path = format!("{place}/{key}");
-        let about = value["description"].as_str().unwrap_or_default();
-        let default = about.split_once(" Default: ").map(|(_, told)| told.trim_end_matches('.'));
-        let words = value["enum"].as_array();
-        let is_word = |told: &str| {
-            words
-                .is_none_or(|all| all.iter().any(|word| word.to_string().trim_matches('"') == told))
-        };
-        // A default in prose is not a value.
-        let is_value = |told: &&str| {
-            !told.contains([' ', ',', '`']) && !NO_VALUES.contains(told) && is_word(told)
-        };
-        if let Some(default) = default.filter(is_value) {
-            found.push((path.clone(), default.to_owned()));
+        if value.get("default").is_some() {
+            let default = value["x-modemfleet"]["default"].as_str().unwrap().to_owned();
+            found.push((path.clone(), default));
         }
         defaults(&path, value, found);
         defaults(&format!("{path}/*"), &value["additionalProperties"], found);
@@ -326,9 +316,6 @@ fn defaults(place: &str, schema: &Json, found: &mut Vec<(String, String)>) {
         }
     }
 }
-
-/// Defaults in prose, of keys that take any text.
-const NO_VALUES: [&str; 6] = ["none", "nothing", "any", "all", "everyone", "GATEWAY-MODEM-SESSION"];
 
 /// A fleet file that contains every mapping.
 const ALL_MAPPINGS: &str = "

@@ -8,6 +8,8 @@ use std::time::Duration;
 use e2e::{Lab, Prometheus, Sim, run, until, within};
 use serde_json::Value;
 
+use crate::venv;
+
 /// Metrics without series in a healthy fleet, with the reasons.
 const EMPTY: &[(&str, &str)] = &[
     ("modemfleet_recovery_actions_total", "a series appears with the first recovery"),
@@ -134,30 +136,7 @@ fn every_panel_and_rule_has_data() {
 
 #[test]
 fn the_dashboards_fit_grafanas_own_types() {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grafana-types");
-    let python = dir.join("bin/python");
-    let works = |python: &Path| {
-        Command::new(python)
-            .args(["-c", "import grafana_foundation_sdk"])
-            .output()
-            .is_ok_and(|o| o.status.success())
-    };
-    if !works(&python) {
-        let made = run(Command::new("python3").args(["-m", "venv"]).arg(&dir), b"");
-        assert!(
-            made.status.success(),
-            "python3 -m venv: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        let package = "grafana-foundation-sdk";
-        let mut pip = Command::new(&python);
-        let got = run(pip.args(["-m", "pip", "install", "--quiet", package]), b"");
-        assert!(
-            got.status.success(),
-            "pip install {package}: {}",
-            String::from_utf8_lossy(&got.stderr)
-        );
-    }
+    let python = venv::with("grafana-types", "grafana-foundation-sdk", "grafana_foundation_sdk");
     let checked = run(
         Command::new(&python)
             .arg(deploy().join("grafana/check.py"))

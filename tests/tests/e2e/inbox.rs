@@ -539,7 +539,7 @@ fn a_disk_that_refuses_stops_nothing_is_told_and_is_made_up_for() {
         until("the stream to have it", || heard(base64).then_some(()));
         let failed = agent.sum("modemfleet_inbox_dropped_total", &[("reason", "failed")]);
         assert!((failed - f64::from(what) - 1.0).abs() < 0.5, "{what}: {failed}");
-        assert!(agent.http.get("/readyz").text().contains("what comes down cannot be stored"));
+        assert!(agent.http.get("/readyz").text().contains("received messages cannot be stored"));
         let health = agent.http.get("/healthz");
         assert!(health.status == 503 && health.text().contains("\"inbox\""), "{}", health.text());
         assert_eq!(agent.http.get("/livez").status, 200, "a restart would free no disk");

@@ -39,6 +39,18 @@ fn the_at_dialogue_of_one_modem_is_switched_on_and_off() {
 }
 
 #[test]
+fn lines_name_their_modem_though_only_warnings_are_logged() {
+    let mut lab = Lab::new(1);
+    lab.site.log = "warn".to_owned();
+    let agent = lab.start();
+    assert!(log(&lab, &["--trace", "m0"]).status.success());
+    agent.publish("topic=t", b"x");
+    lab.subscriber.wait(1);
+    let names = |line: &String| line.contains("AT+") && line.contains("name=\"m0\"");
+    until("the dialogue", || agent.process.stderr().iter().any(names).then_some(()));
+}
+
+#[test]
 fn a_wrong_wish_is_refused_and_changes_nothing() {
     let lab = Lab::without_modems(1);
     let agent = lab.site.start();

@@ -12,6 +12,7 @@
 )]
 
 mod aliyun;
+mod ansible;
 mod answers;
 mod bad_disk;
 mod batch;
@@ -29,6 +30,7 @@ mod forbidden;
 mod gateways;
 mod grafana;
 mod history;
+mod home_assistant;
 mod hostile_modem;
 mod http;
 mod http_attack;
@@ -47,6 +49,7 @@ mod prometheus;
 mod quectel;
 mod queue;
 mod receipts;
+mod record;
 mod recovery;
 mod reload;
 mod rights;
@@ -59,6 +62,7 @@ mod telemetry;
 mod tls;
 mod tokens;
 mod unplug;
+mod venv;
 mod version;
 mod web;
 

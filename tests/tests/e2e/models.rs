@@ -50,7 +50,7 @@ fn a_file_of_three_lines_makes_a_rebadged_modem_serve_and_a_wrong_one_changes_no
     assert!(shown.contains("no profile knows the model") && shown.contains("ACME-4G"), "{shown}");
     let told = explain(&models);
     assert_eq!(told.status.code(), Some(1), "{}", text(&told.stdout));
-    assert!(text(&told.stdout).contains("CGMM     ACME-4G\n\nno entry fits"), "{told:?}");
+    assert!(text(&told.stdout).contains("CGMM     ACME-4G\n\nno entry matches"), "{told:?}");
     let told = explain(&others);
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stdout));
     assert!(text(&told.stdout).contains("winner   acme-4g: begins with ACME-4G"), "{told:?}");
@@ -61,7 +61,7 @@ fn a_file_of_three_lines_makes_a_rebadged_modem_serve_and_a_wrong_one_changes_no
     let plan = text(&done.stdout);
     assert!(done.status.success(), "{done:?}");
     assert!(plan.contains("~ setting models\n"), "{plan}");
-    assert!(plan.contains("~ modem m0: what is known of its model; "), "{plan}");
+    assert!(plan.contains("~ modem m0: the entry of its model; "), "{plan}");
     agent.connected("m0", "s");
     assert!(modem().to_string().contains("\"acme-4g\""), "{}", modem());
 

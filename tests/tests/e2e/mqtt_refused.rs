@@ -436,7 +436,7 @@ fn wrong_passwords_are_counted_slowed_and_logged_now_and_then() {
     }
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
     assert_eq!(refused(&agent, "password"), 40.0);
-    let lines = agent.log().matches("showed no good user name and password").count();
+    let lines = agent.log().matches("gave a wrong user name or password").count();
     assert!((1..=12).contains(&lines), "{lines} lines");
 }
 

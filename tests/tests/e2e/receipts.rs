@@ -245,7 +245,7 @@ fn who_waits_learns_that_the_broker_has_it() {
         run(&mut publish(&lab.site, &["--wait=1m", "--lines"]), "4\n5\n".repeat(20).as_bytes());
     let (code, told) = ended(&output);
     assert_eq!(code, Some(0), "{told}");
-    assert_eq!(told, "40 messages handed in\n40 messages acknowledged\n");
+    assert_eq!(told, "40 messages published\n40 messages acknowledged\n");
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 40);
     assert_eq!(lab.subscriber.wait(43).len(), 43);
     assert_eq!(agent.queued(), 0);
@@ -257,12 +257,15 @@ fn who_waits_in_vain_learns_why() {
     let agent = lab.site.start();
     let (code, told) = published(&lab.site, &["--wait=1s", "late"], b"");
     assert_eq!(code, Some(1));
-    assert!(told.contains("no acknowledgement within 1s: it waits in the queue"), "{told}");
+    assert!(
+        told.contains("no acknowledgement within 1s: the message waits in the queue"),
+        "{told}"
+    );
     assert_eq!(agent.queued(), 1, "it is still to be delivered");
 
     let (code, told) = published(&lab.site, &["--wait", "--ttl", "1s", "brief"], b"");
     assert_eq!(code, Some(1));
-    assert!(told.contains("dropped: its time to live was over"), "{told}");
+    assert!(told.contains("dropped: its time to live had passed"), "{told}");
 
     let (process, id) = waiting(&lab.site, &["--wait", "unwanted"]);
     let purge = format!("/api/v1/queue/purge?id={id}");
@@ -278,7 +281,7 @@ fn who_waits_in_vain_learns_why() {
     let _sim = Sim::of_model("ec25", &dir, 1, &lab.broker.address(), &[]);
     let (code, told) = end(process);
     assert_eq!(code, Some(1));
-    assert!(told.starts_with(&format!("{id}: set aside (refused): ")), "{told}");
+    assert!(told.starts_with(&format!("{id}: dead letter (refused): ")), "{told}");
     let dead = receipt(&agent, &id);
     assert_eq!((&dead["state"], &dead["reason"]), (&json!("dead_letter"), &json!("refused")));
     assert!(dead["words"].as_str().is_some_and(|words| words.contains("5000 bytes")), "{dead}");
@@ -333,7 +336,7 @@ fn who_waits_outlives_the_agent() {
     agent.process.signal(Signal::TERM);
     let status = agent.process.end_within(PATIENCE).unwrap();
     assert_eq!(status.code(), Some(0));
-    process.line("it to notice", |line| line.contains("stream of outcomes broke off"));
+    process.line("it to notice", |line| line.contains("stream of outcomes was interrupted"));
     lab.site.start().process.kill();
     let _agent = lab.site.start();
     let _sim = lab.plug_in(0, &[]);

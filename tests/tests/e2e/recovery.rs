@@ -92,7 +92,7 @@ fn a_modem_that_nothing_cures_is_failed_and_says_why() {
     let is = modem(&agent);
     assert_eq!(is["state"], "failed");
     let reason = is["reason"].as_str().unwrap();
-    assert!(reason.contains("more is done in 60 min"), "{reason}");
+    assert!(reason.contains("the next follow in 60 min"), "{reason}");
     // No process runs scripts here, and the skipped actions do not count against the budget.
     for (action, outcome) in
         [("resync", "failed"), ("reopen", "failed"), ("usb_reset", "skipped"), ("power", "skipped")]
@@ -104,7 +104,7 @@ fn a_modem_that_nothing_cures_is_failed_and_says_why() {
     let mut status = Command::new(modemfleet());
     let shown = run(status.args(["status", "--config"]).arg(lab.site.file()), b"");
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-    assert!(shown.contains("more is done in 60 min"), "{shown}");
+    assert!(shown.contains("the next follow in 60 min"), "{shown}");
     // The modem is plugged in again.
     lab.sims[0].unplug();
     lab.sims[0] = lab.plug_in(0, &[]);

@@ -89,15 +89,15 @@ const TABLE: [Row; 10] = [
     (
         "the route's paths",
         &[("to: [m0/s, m1/s]", "to: [m2/s, m1/s]")],
-        &["~ route #: to; nothing is closed for it"],
+        &["~ route #: to; nothing is closed"],
         "",
     ),
     (
         "m1: poll",
         &[("m1/modem0 }, sessions", "m1/modem0 }, poll: 20s, sessions")],
         &[
-            "~ modem m1: poll; its sessions are closed in order, and it begins anew",
-            "~ session m1/s: its modem begins anew; {reopened}",
+            "~ modem m1: poll; its sessions are closed in order, and the modem restarts",
+            "~ session m1/s: its modem restarts; {reopened}",
         ],
         "-m1-s +m1-s",
     ),
@@ -107,7 +107,7 @@ const TABLE: [Row; 10] = [
         &[
             "- modem m2: its sessions are closed in order",
             "- session m2/s: closed in order",
-            "~ route #: to; nothing is closed for it",
+            "~ route #: to; nothing is closed",
         ],
         "-m2-s",
     ),
@@ -286,7 +286,9 @@ fn what_waits_for_a_route_that_is_split_goes_by_both_parts_in_the_order_of_each_
         let want: Vec<String> = (0..80).filter(|n| n % 2 == part).map(|n| n.to_string()).collect();
         assert_eq!(texts, want);
     }
-    agent.process.line("what was done in the log", |line| line.contains("were moved to others"));
+    agent
+        .process
+        .line("what was done in the log", |line| line.contains("were moved to other lanes"));
     agent.drained();
 }
 
@@ -359,9 +361,7 @@ fn what_needs_a_restart_is_named_with_its_reason_and_the_rest_is_done() {
     let diff = run(Command::new(modemfleet()).args(["check", "--diff"]).arg(&old).arg(&file), b"");
     let said = changes(&diff);
     assert_eq!(said.len(), 3, "{said:?}");
-    assert!(
-        said.iter().any(|l| l.contains("http.listen: changes when the agent is started again"))
-    );
+    assert!(said.iter().any(|l| l.contains("http.listen: applies when the agent restarts")));
     for number in 0..12 {
         agent.publish("topic=a", number.to_string().as_bytes());
     }

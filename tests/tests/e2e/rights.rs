@@ -101,7 +101,7 @@ fn a_folder_that_others_may_write_is_warned_of() {
         let said = run(Command::new(modemfleet()).args(words).arg(&file), b"");
         String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned()
     };
-    let wanted = format!("other users may write to {} (mode 0777)", folder.display());
+    let wanted = format!("other users can write to {} (mode 0777)", folder.display());
     assert!(!told(&["check"]).contains("other users"));
     give(&folder, 0o777);
     assert!(told(&["check"]).contains(&wanted));
@@ -110,10 +110,10 @@ fn a_folder_that_others_may_write_is_warned_of() {
     assert!(doctor.contains(&wanted) && doctor.contains("chmod go-w"), "{doctor}");
     give(&folder, 0o755);
     let doctor = told(&["doctor", "--config"]);
-    assert!(doctor.contains(&format!("look into {} (mode 0755)", folder.display())), "{doctor}");
+    assert!(doctor.contains(&format!("list {} (mode 0755)", folder.display())), "{doctor}");
     give(&lab.site.dir().join("queue/queue.db"), 0o640);
     let doctor = told(&["doctor", "--config"]);
-    let open = format!("other users may use {}/queue/queue.db:", lab.site.dir().display());
+    let open = format!("other users have access to {}/queue/queue.db", lab.site.dir().display());
     assert!(doctor.contains(&open) && !doctor.contains(&wanted), "{doctor}");
     drop(agent);
 }
@@ -184,10 +184,7 @@ fn a_token_does_not_go_to_an_address_that_was_fallen_back_to() {
         let (said, words) = status(words);
         assert_eq!(said.status.code(), Some(3), "{words}");
         assert!(words.contains("api.sock (No such file"), "{words}");
-        assert!(
-            words.contains(&format!("the token is not shown at {url} in its place")),
-            "{words}"
-        );
+        assert!(words.contains(&format!("the token is not sent to {url} instead")), "{words}");
         assert!(words.contains("`--url` and `--token-file`"), "{words}");
         assert!(heard.try_recv().is_err(), "something was sent");
     }
@@ -223,8 +220,8 @@ fn a_token_does_not_go_to_a_program_of_another_user() {
     let squatter = foreign_squatter(site.port());
     let (said, words) = status(&["--config", file]);
     assert_eq!(said.status.code(), Some(1), "{words}");
-    assert!(words.contains(&format!("the token is not shown at {url}")), "{words}");
-    assert!(words.contains("(uid 65534) listens, which is not the agent's"), "{words}");
+    assert!(words.contains(&format!("the token is not sent to {url}")), "{words}");
+    assert!(words.contains("(uid 65534) listens there, which is not the agent's user"), "{words}");
     squatter.line("the connection", |line| line.starts_with("heard"));
     assert!(!squatter.stdout().iter().any(|line| line.contains(TOKEN)));
     let _ = status(&["--url", &url, "--token-file", token]);
@@ -239,7 +236,7 @@ fn a_token_does_not_go_to_a_program_of_another_user() {
     std::os::unix::fs::chown(&lock, Some(65534), Some(65534)).unwrap();
     let squatter = foreign_squatter(site.port());
     let (_, words) = status(&["--config", file]);
-    assert!(words.contains("(uid 65534) listens, which is not the agent's"), "{words}");
+    assert!(words.contains("(uid 65534) listens there, which is not the agent's user"), "{words}");
     squatter.line("the connection", |line| line.starts_with("heard"));
     assert!(!squatter.stdout().iter().any(|line| line.contains(TOKEN)));
     drop(squatter);

@@ -118,6 +118,23 @@ fn a_route_publishes_on_another_topic() {
 }
 
 #[test]
+fn a_modem_has_to_take_the_topic_that_its_route_publishes_on() {
+    // This model takes a topic of 255 bytes.
+    let mut lab = Lab::of_model("ec25", 1);
+    lab.site.body += "routes:\n- { topic: \"short/#\", to: [m0/s], publish_as: \"s/${id}\" }\n\
+                      - { topic: \"long/#\", to: [m0/s], publish_as: \"up/${gateway}/${topic}/${id}\" }\n";
+    let agent = lab.start();
+    agent.connected("m0", "s");
+    let topic = |filter: &str, bytes: usize| format!("{filter}/{}", "x".repeat(bytes));
+    let answer = agent.http.publish(&format!("topic={}", topic("short", 400)), b"x");
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert!(lab.subscriber.wait(1)[0].topic.starts_with("s/"));
+    let answer = agent.http.publish(&format!("topic={}", topic("long", 240)), b"x");
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    agent.drained();
+}
+
+#[test]
 fn a_path_that_came_back_is_preferred_once_it_held() {
     // Longer than the time to see on a busy machine that the first path is back, and to send a
     // message.

@@ -89,7 +89,7 @@ fn what_works_and_how_the_rest_fails() {
     let both = |one: &str, two: &str| tls(&format!("{one}, {two}"));
     let to = Mosquitto::address;
     let handshake = "CMQTTCONNECT failed with code 32 (TLS handshake failed): check tls.ca against the broker's certificate and its dates, tls.cert and tls.key";
-    let without_reason = "QMTOPEN failed with code -1 (failed to open the network): over TLS it is mostly the handshake: check tls.ca against the broker's certificate, its host name and its dates";
+    let without_reason = "QMTOPEN failed with code -1 (failed to open the network): over TLS mostly the handshake failed: check tls.ca against the broker's certificate, its host name and its dates";
     let cases = [
         case("one-way", to(&open), tls(&right), ""),
         case("mutual", to(&mutual), both(&right, &own), ""),

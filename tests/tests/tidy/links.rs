@@ -10,21 +10,21 @@ use crate::tree::{root, text_files};
 use crate::{Breach, verdict};
 
 /// A link or a picture of a page.
-struct Link {
+pub(crate) struct Link {
     line: usize,
-    target: String,
+    pub(crate) target: String,
 }
 
 /// The links of a page, and the anchors that links may lead to.
 #[derive(Default)]
-struct Page {
-    links: Vec<Link>,
+pub(crate) struct Page {
+    pub(crate) links: Vec<Link>,
     anchors: BTreeSet<String>,
 }
 
 impl Page {
     /// Reads a page as GitHub does, with tables and footnotes.
-    fn read(text: &str) -> Self {
+    pub(crate) fn read(text: &str) -> Self {
         let mut page = Self::default();
         let mut heading: Option<String> = None;
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -65,7 +65,7 @@ fn slug(heading: &str) -> String {
 }
 
 /// Returns a path without its `..`; `None` if it leads out of the repository.
-fn normal(path: &Path) -> Option<PathBuf> {
+pub(crate) fn normal(path: &Path) -> Option<PathBuf> {
     let mut parts = PathBuf::new();
     for part in path.components() {
         match part {
@@ -124,7 +124,8 @@ fn dead_links(pages: &BTreeMap<String, Page>, there: impl Fn(&Path) -> bool) -> 
     breaches
 }
 
-fn pages() -> anyhow::Result<BTreeMap<String, Page>> {
+/// Returns all Markdown pages of the repository.
+pub(crate) fn pages() -> anyhow::Result<BTreeMap<String, Page>> {
     let files = text_files()?;
     let pages = files.into_iter().filter(|file| file.path.ends_with(".md"));
     Ok(pages.map(|file| (file.path, Page::read(&file.text))).collect())

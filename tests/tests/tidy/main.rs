@@ -10,6 +10,7 @@ mod links;
 mod manifests;
 mod pages;
 mod plugin;
+mod site;
 mod sources;
 mod text;
 mod transcripts;

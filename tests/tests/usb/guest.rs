@@ -316,6 +316,52 @@ fn who_may_open_a_port_as_the_kernel_makes_it_does_not_wait_for_udevd() {
     wait("the port to go", || (!at_port(0).exists()).then_some(()));
 }
 
+/// Writes a program that runs the agent as on a system without udevd: the folder of udevd is hidden.
+fn without_udevd(site: &Site) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = site.dir().join("without-udevd");
+    let script = format!(
+        "#!/bin/sh\nexec unshare --mount --propagation private sh -euc \
+         'mount -t tmpfs none /run/udev; exec \"$@\"' sh {} \"$@\"\n",
+        modemfleet().display()
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+#[ignore = "runs in a guest"]
+fn without_udevd_the_kernels_own_events_report_each_plug() {
+    only_in_a_guest();
+    let broker = Mosquitto::open();
+    plug(0);
+    tty(0);
+    let _sim: Process = simulate(1, &broker.address());
+    let mut site = site([by_imei(0), by_imei(1)]);
+    site.program = Some(without_udevd(&site));
+    site.log = "info,discovery=debug".to_owned();
+    let agent = site.start();
+    let connected = || wait("m0 to connect", || agent.is_connected("m0", "s").then_some(()));
+    connected();
+    for _ in 0..2 {
+        unplug(0);
+        wait("m0 to go", || (agent.sum("modemfleet_modem_present", &[]) < 0.5).then_some(()));
+        plug(0);
+        connected();
+    }
+    let log = agent.process.stderr().join("\n");
+    assert!(log.contains("events of USB devices come from the kernel itself"), "{log}");
+    assert!(!log.contains("a scan found"), "each plug was an event: {log}");
+    for event in ["DeviceCame(", "Came(Tty", "Went(\"/dev", "DeviceWent("] {
+        let told = log.matches(&format!("udev change={event}")).count();
+        assert!(told >= 2, "{event} was reported {told} times\n{log}");
+    }
+    drop(agent);
+    unplug(0);
+    wait("the port to go", || (!at_port(0).exists()).then_some(()));
+}
+
 /// Returns the output of `scan --json` with the agent's fleet file.
 fn scan(site: &Site) -> Value {
     let mut scan = Command::new(modemfleet());

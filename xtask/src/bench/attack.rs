@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let group = Group::new();
     let limit =
-        if group.is_some() { "in a memory cgroup of 256 MiB" } else { "no cgroup to be had" };
+        if group.is_some() { "in a memory cgroup of 256 MiB" } else { "no cgroup available" };
     println!(
         "ulimit -n 1024, {limit}; aims: /healthz 1,000 ms, replugged 5 s, all published, 128 MiB"
     );

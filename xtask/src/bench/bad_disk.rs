@@ -314,7 +314,7 @@ fn drain(agent: &Agent, limit: Duration) -> anyhow::Result<()> {
     let started = now();
     loop {
         let held = agent.metrics()?.get("modemfleet_queue_messages").copied();
-        if held.context("the agent tells no number of messages")? < 0.5 {
+        if held.context("the agent reports no number of messages")? < 0.5 {
             return Ok(());
         }
         ensure!(started.elapsed() < limit, "the queue does not drain");

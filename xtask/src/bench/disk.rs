@@ -93,7 +93,7 @@ impl SmallDisk {
             }
         }
         anyhow::bail!(
-            "no small file system can be mounted here: that takes root, or user namespaces that everybody may make"
+            "no small file system can be mounted here: root is needed, or user namespaces for all users"
         )
     }
 

@@ -166,7 +166,7 @@ fn summary(first: &Look, last: &Look, arguments: &Arguments) -> anyhow::Result<(
 fn written(agent: &Agent) -> anyhow::Result<f64> {
     let io = fs::read_to_string(format!("/proc/{}/io", agent.pid()))?;
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-    Ok(line.context("the system tells no write_bytes")?.parse()?)
+    Ok(line.context("the system reports no write_bytes")?.parse()?)
 }
 
 /// Returns a figure of mosquitto about itself.
@@ -176,7 +176,7 @@ fn broker(lab: &Lab, what: &str) -> anyhow::Result<f64> {
     command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
     let output =
         command.args(["-C", "1", "-W", "20", "-t", &format!("$SYS/broker/{what}")]).output()?;
-    ensure!(output.status.success(), "the broker tells no {what}");
+    ensure!(output.status.success(), "the broker reports no {what}");
     Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
 }
 

@@ -152,7 +152,7 @@ fn report(handed_in: u32, received: &Path, gaps: &BTreeMap<&str, Vec<f64>>) -> a
     let distinct: BTreeSet<u32> = numbers.iter().copied().collect();
     let lost: Vec<u32> = (0..handed_in).filter(|number| !distinct.contains(number)).collect();
     let twice = numbers.len() - distinct.len();
-    println!("{handed_in} handed in, {} lost, {twice} came twice", lost.len());
+    println!("{handed_in} published, {} lost, {twice} came twice", lost.len());
     println!("| the first modem is | longest gaps, s | aim, s |");
     println!("|---|---|--:|");
     let mut missed = false;

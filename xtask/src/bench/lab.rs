@@ -42,7 +42,7 @@ impl Process {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
         let figure = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-        Ok(figure.with_context(|| format!("the system tells no {what}"))? / 1024.0)
+        Ok(figure.with_context(|| format!("the system reports no {what}"))? / 1024.0)
     }
 
     /// Returns its user and system time so far, in seconds (proc(5), fields 14 and 15 of `stat`).
@@ -75,7 +75,7 @@ impl Process {
         let text = fs::read_to_string(format!("/proc/{}/io", self.0.id()))?;
         let figure = |name: &str| -> anyhow::Result<u64> {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-            Ok(line.with_context(|| format!("the system tells no {name}"))?.parse()?)
+            Ok(line.with_context(|| format!("the system reports no {name}"))?.parse()?)
         };
         Ok(Written { calls: figure("wchar")?, storage: figure("write_bytes")? })
     }
@@ -111,11 +111,11 @@ pub(crate) fn queue_bench(words: &[&str]) -> anyhow::Result<((u64, u64), Process
     let program = crate::step::target().join("release/examples/bench");
     let mut process = Process::start(Command::new(program).args(words).stdout(Stdio::piped()))?;
     let out = process.0.stdout.take().context("the measurement has no output")?;
-    let line = BufReader::new(out).lines().next().context("the measurement said nothing")??;
+    let line = BufReader::new(out).lines().next().context("the measurement printed nothing")??;
     let mut numbers = line.split(' ').filter_map(|number| number.parse().ok());
     match (numbers.next(), numbers.next()) {
         (Some(one), Some(other)) => Ok(((one, other), process)),
-        _ => anyhow::bail!("the measurement said {line:?}"),
+        _ => anyhow::bail!("the measurement printed {line:?}"),
     }
 }
 

@@ -194,8 +194,8 @@ fn one(lab: &Lab, arguments: &Arguments, case: &Case, modem: usize) -> anyhow::R
         storage: each(|written| written.storage, after),
         calls: each(|written| written.calls, after),
         to_the_end: each(|written| written.storage, ended),
-        median: at(50).context("nothing was handed in")?,
-        slow: at(99).context("nothing was handed in")?,
+        median: at(50).context("nothing was published")?,
+        slow: at(99).context("nothing was published")?,
     })
 }
 

@@ -84,7 +84,7 @@ pub(super) const DASHBOARDS: &[&Dashboard] = &[&FLEET, &MODEM];
 const FLEET: Dashboard = Dashboard {
     uid: "modemfleet-fleet",
     title: "modemfleet / fleet",
-    description: "All gateways: what is there, what is up, what waits.",
+    description: "All gateways: modems, sessions and queues.",
     variables: &[GATEWAYS],
     panels: &[
         Panel {
@@ -101,7 +101,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Modems serving",
-            description: "Modems whose sessions run.",
+            description: "Modems in the state serving.",
             kind: Kind::Number,
             unit: "none",
             width: 3,
@@ -113,7 +113,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Modems absent",
-            description: "Modems of the fleet files of which no port is there.",
+            description: "Modems of the fleet files without a port.",
             kind: Kind::Alarm,
             unit: "none",
             width: 3,
@@ -125,7 +125,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Modems failed",
-            description: "Modems that cannot be used as configured, or that nothing brought back.",
+            description: "Modems that do not match the fleet file, or that no recovery action brought back.",
             kind: Kind::Alarm,
             unit: "none",
             width: 3,
@@ -149,7 +149,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Messages waiting",
-            description: "Messages in all queues, but for those that were set aside.",
+            description: "Messages in all queues, without dead letters.",
             kind: Kind::Number,
             unit: "short",
             width: 3,
@@ -161,7 +161,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Oldest message",
-            description: "How long the oldest message of any queue has waited; no data when all are empty.",
+            description: "Age of the oldest message in any queue; no data if all queues are empty.",
             kind: Kind::Number,
             unit: "s",
             width: 3,
@@ -172,8 +172,8 @@ const FLEET: Dashboard = Dashboard {
             }],
         },
         Panel {
-            title: "Messages dropped, a day",
-            description: "Messages given up without an acknowledgement within a day.",
+            title: "Messages dropped per day",
+            description: "Messages that were dropped without an acknowledgement within a day.",
             kind: Kind::Alarm,
             unit: "none",
             width: 3,
@@ -184,7 +184,7 @@ const FLEET: Dashboard = Dashboard {
             }],
         },
         Panel {
-            title: "Publishes a second",
+            title: "Publishes per second",
             description: "Acknowledged publishes by gateway.",
             kind: Kind::Lines,
             unit: "ops",
@@ -196,8 +196,8 @@ const FLEET: Dashboard = Dashboard {
             }],
         },
         Panel {
-            title: "Publish latency, 95 %",
-            description: "From the topic to the broker's acknowledgement, by gateway.",
+            title: "Publish latency, p95",
+            description: "Time until the broker's acknowledgement, by gateway.",
             kind: Kind::Lines,
             unit: "s",
             width: 12,
@@ -220,8 +220,8 @@ const FLEET: Dashboard = Dashboard {
             }],
         },
         Panel {
-            title: "Plugged and unplugged",
-            description: "Modems that came and went, an hour.",
+            title: "Hotplug events",
+            description: "Modems that were plugged in or unplugged, per hour.",
             kind: Kind::Lines,
             unit: "none",
             width: 12,
@@ -233,7 +233,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Active path",
-            description: "Which session a failover route takes when.",
+            description: "The session that each failover route uses.",
             kind: Kind::States,
             unit: "none",
             width: 12,
@@ -245,7 +245,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Failovers",
-            description: "Switches of a route to another path by cause, an hour.",
+            description: "Switches of a route to another path by cause, per hour.",
             kind: Kind::Lines,
             unit: "none",
             width: 12,
@@ -256,8 +256,8 @@ const FLEET: Dashboard = Dashboard {
             }],
         },
         Panel {
-            title: "Handed in",
-            description: "Messages handed in by way and result, a second.",
+            title: "Published by applications",
+            description: "Messages that applications published to the agent, by way and result, per second.",
             kind: Kind::Lines,
             unit: "ops",
             width: 12,
@@ -268,8 +268,8 @@ const FLEET: Dashboard = Dashboard {
             }],
         },
         Panel {
-            title: "Set aside",
-            description: "Messages that no broker takes, by reason, an hour: see modemfleet queue inspect.",
+            title: "New dead letters",
+            description: "Messages that became dead letters, by reason, per hour: see modemfleet queue inspect.",
             kind: Kind::Lines,
             unit: "none",
             width: 12,
@@ -281,7 +281,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Commits refused",
-            description: "Commits that a queue's disk refused, an hour: nothing of them was stored or removed.",
+            description: "Commits that a queue's disk refused, per hour. A refused commit stores and removes nothing.",
             kind: Kind::Lines,
             unit: "none",
             width: 12,
@@ -293,7 +293,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Detection time",
-            description: "From the device's first event to its profile loaded: median and 95 % of the last day.",
+            description: "Time from the device's first event until its profile is loaded: median and p95 of the last day.",
             kind: Kind::Lines,
             unit: "s",
             width: 12,
@@ -311,7 +311,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Modems",
-            description: "What is plugged in, gateway by gateway.",
+            description: "Modems with make and firmware, by gateway.",
             kind: Kind::Table,
             unit: "none",
             width: 12,
@@ -324,12 +324,12 @@ const FLEET: Dashboard = Dashboard {
 const MODEM: Dashboard = Dashboard {
     uid: "modemfleet-modem",
     title: "modemfleet / modem",
-    description: "One modem: its states, its signal, its sessions.",
+    description: "One modem: states, signal and sessions.",
     variables: &[GATEWAYS, MODEMS, SESSIONS],
     panels: &[
         Panel {
             title: "State",
-            description: "Which state the modem was in when.",
+            description: "State of the modem over time.",
             kind: Kind::States,
             unit: "none",
             width: 24,
@@ -341,7 +341,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Signal power",
-            description: "Reference signal power, and total power where there is none, by access technology. A gap is a value that is not known.",
+            description: "Reference signal power, or total power if the modem reports no other, by access technology. A gap is an unknown value.",
             kind: Kind::Lines,
             unit: "dBm",
             width: 12,
@@ -377,7 +377,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Publish latency",
-            description: "Publishes by how long the broker's acknowledgement took.",
+            description: "Publishes by the time until the broker's acknowledgement.",
             kind: Kind::Heat,
             unit: "s",
             width: 12,
@@ -389,7 +389,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Publishes by result",
-            description: "ok is acknowledged by the broker; unknown stayed out beyond the stall time and may still come.",
+            description: "ok: the broker acknowledged; unknown: no result within the stall time, it may still arrive.",
             kind: Kind::Lines,
             unit: "ops",
             width: 12,
@@ -401,7 +401,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Sessions",
-            description: "When each session was connected.",
+            description: "Connection of each session over time.",
             kind: Kind::States,
             unit: "none",
             width: 12,
@@ -413,7 +413,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Connects and disconnects",
-            description: "CONNECTs that failed, and ends of sessions by reason, an hour.",
+            description: "CONNECTs that failed, and ends of sessions by reason, per hour.",
             kind: Kind::Lines,
             unit: "none",
             width: 12,
@@ -431,7 +431,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Last acknowledgement",
-            description: "How long ago the broker acknowledged anything.",
+            description: "Time since the broker's last acknowledgement.",
             kind: Kind::Lines,
             unit: "s",
             width: 8,
@@ -443,7 +443,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Received",
-            description: "Messages that came down, a second.",
+            description: "Messages received from the broker, per second.",
             kind: Kind::Lines,
             unit: "ops",
             width: 8,
@@ -455,7 +455,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Temperature",
-            description: "Of the module, where it tells.",
+            description: "Temperature of the module, if the modem reports it.",
             kind: Kind::Lines,
             unit: "celsius",
             width: 8,
@@ -467,7 +467,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Recovery and desyncs",
-            description: "Means of recovery by what they came to, and answers that were late, torn or missing, an hour.",
+            description: "Recovery actions by outcome, and answers that were late, torn or missing, per hour.",
             kind: Kind::Lines,
             unit: "none",
             width: 12,
@@ -485,7 +485,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "AT exchanges",
-            description: "95 % of the time of an exchange by what it was for.",
+            description: "p95 of the time of an exchange, by purpose.",
             kind: Kind::Lines,
             unit: "s",
             width: 12,
@@ -496,8 +496,8 @@ const MODEM: Dashboard = Dashboard {
             }],
         },
         Panel {
-            title: "Detected and ready after",
-            description: "How long the last detection and the first session after it took.",
+            title: "Time to detection and to the first session",
+            description: "Time of the last detection, and of the first session after it.",
             kind: Kind::Number,
             unit: "s",
             width: 12,
@@ -515,7 +515,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Budget left",
-            description: "What is left of each SIM's budget until its reset day, as a share; only of modems with a budget.",
+            description: "Unused share of each SIM's budget until its reset day; only modems with a budget.",
             kind: Kind::Lines,
             unit: "percentunit",
             width: 12,
@@ -527,7 +527,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "AT commands by result",
-            description: "Exchanges that failed or stayed without an answer, an hour.",
+            description: "Exchanges that failed or got no answer, per hour.",
             kind: Kind::Lines,
             unit: "none",
             width: 12,

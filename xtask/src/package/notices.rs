@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 use std::{fs, io};
 
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use crate::step;
+use crate::step::Invocation;
 
 /// The beginnings of names of files that must be kept.
 const KEPT: [&str; 5] = ["license", "licence", "copying", "notice", "copyright"];
@@ -17,91 +16,76 @@ const KEPT: [&str; 5] = ["license", "licence", "copying", "notice", "copyright"]
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
-    resolve: Resolve,
 }
 
+/// A library, as cargo describes it.
 #[derive(Deserialize)]
-struct Package {
-    id: String,
-    name: String,
-    version: String,
-    license: Option<String>,
-    repository: Option<String>,
+pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// Its licence, in SPDX's words.
+    pub(crate) license: Option<String>,
+    /// The address of its source.
+    pub(crate) repository: Option<String>,
     /// `None` for our own packages.
     source: Option<String>,
     manifest_path: String,
 }
 
-#[derive(Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    id: String,
-    deps: Vec<Edge>,
-}
-
-#[derive(Deserialize)]
-struct Edge {
-    pkg: String,
-    dep_kinds: Vec<EdgeKind>,
-}
-
-#[derive(Deserialize)]
-struct EdgeKind {
-    /// `None` for a linked package; otherwise `dev` or `build`.
-    kind: Option<String>,
-}
+/// The words of cargo for the program's usual features.
+const USUAL: [&str; 2] = ["--features", "lab,udev"];
 
 /// Returns the notices of all libraries that are linked into the agent for `target`.
 ///
 /// # Errors
 /// If cargo fails, or a file of a crate cannot be read.
 pub(crate) fn of_the_agent(target: &str) -> anyhow::Result<String> {
-    let said = Command::new("cargo")
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target])
-        .current_dir(step::root())
-        .output()
-        .context("cargo metadata")?;
-    anyhow::ensure!(
-        said.status.success(),
-        "cargo metadata: {}",
-        String::from_utf8_lossy(&said.stderr)
-    );
-    let metadata: Metadata = serde_json::from_slice(&said.stdout)?;
-    let linked = linked(&metadata, "modemfleet");
-    let mut foreign: Vec<_> = metadata
-        .packages
-        .iter()
-        .filter(|package| package.source.is_some() && linked.contains(package.id.as_str()))
-        .collect();
-    foreign.sort_by_key(|package| (&package.name, &package.version));
-    anyhow::ensure!(!foreign.is_empty(), "cargo metadata names no library of the agent");
-    written(&foreign)
+    written(&linked_into_the_agent(target, &USUAL)?)
 }
 
-/// Returns the ids of all packages that `name` is linked with.
-fn linked<'a>(metadata: &'a Metadata, name: &str) -> BTreeSet<&'a str> {
-    let edges: BTreeMap<&str, &[Edge]> =
-        metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), &*node.deps)).collect();
-    let first = metadata.packages.iter().find(|package| package.name == name);
-    let mut open: Vec<&str> = first.map(|package| package.id.as_str()).into_iter().collect();
-    let mut found = BTreeSet::new();
-    while let Some(id) = open.pop() {
-        if found.insert(id) {
-            let edges = edges.get(id).copied().unwrap_or_default();
-            let linked =
-                edges.iter().filter(|edge| edge.dep_kinds.iter().any(|is| is.kind.is_none()));
-            open.extend(linked.map(|edge| edge.pkg.as_str()));
-        }
-    }
-    found
+/// Returns the libraries of others that are linked into the agent for `target`, by name. `features` are words of
+/// cargo, beside `--no-default-features`.
+///
+/// # Errors
+/// If cargo fails.
+pub(crate) fn linked_into_the_agent(
+    target: &str,
+    features: &[&str],
+) -> anyhow::Result<Vec<Package>> {
+    let every =
+        cargo(&["metadata", "--format-version", "1", "--locked", "--filter-platform", target])?;
+    let metadata: Metadata = serde_json::from_str(&every)?;
+    // The metadata are those of the whole workspace, with the features of all its members.
+    let tree = ["tree", "--locked", "--package", "modemfleet", "--target", target];
+    let shape =
+        ["--edges", "normal", "--prefix", "none", "--format", "{p}", "--no-default-features"];
+    let linked = cargo(&[&tree[..], &shape, features].concat())?;
+    let linked: BTreeSet<(&str, &str)> = linked.lines().filter_map(named).collect();
+    let is_linked = |package: &Package| {
+        package.source.is_some() && linked.contains(&(&package.name, &package.version))
+    };
+    let mut foreign: Vec<_> = metadata.packages.into_iter().filter(is_linked).collect();
+    foreign.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
+    anyhow::ensure!(!foreign.is_empty(), "cargo names no library of the agent");
+    Ok(foreign)
+}
+
+fn cargo(words: &[&str]) -> anyhow::Result<String> {
+    let said = Invocation::cargo(words).said()?;
+    anyhow::ensure!(said.success, "cargo {}: {}", words.join(" "), said.errors);
+    Ok(said.output)
+}
+
+/// Reads a line of `cargo tree`, such as `serde_derive v1.0.229 (proc-macro) (*)`.
+fn named(line: &str) -> Option<(&str, &str)> {
+    let mut words = line.split(' ');
+    Some((words.next()?, words.next()?.strip_prefix('v')?))
 }
 
 /// Returns a list of the packages, then each text once with the names of its packages.
-fn written(packages: &[&Package]) -> anyhow::Result<String> {
+fn written(packages: &[Package]) -> anyhow::Result<String> {
     let mut page = String::from("Libraries of other authors in modemfleet, and their notices\n\n");
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in packages {

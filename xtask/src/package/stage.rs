@@ -53,7 +53,7 @@ impl Program {
 }
 
 /// Returns the folder; crates/modemfleet/Cargo.toml names its files.
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     step::root().join("target/package/stage")
 }
 

@@ -44,7 +44,7 @@ fn empty_debian() -> anyhow::Result<PathBuf> {
     let path = unfinished.display().to_string();
     let fetch = Invocation::new("debootstrap", &["--variant=minbase", MORE, RELEASE, &path]);
     println!("    {fetch}");
-    fetch.run().context("no empty Debian: it takes root, and the package debootstrap")?;
+    fetch.run().context("no empty Debian: root and the package debootstrap are needed")?;
     fs::rename(&unfinished, &root)?;
     Ok(root)
 }

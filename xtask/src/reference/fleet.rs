@@ -47,9 +47,9 @@ const EXAMPLES: &[(&str, &str)] = &[
 /// If the schema holds an unknown part, or an example has no section.
 pub(super) fn page(schema: &Value) -> anyhow::Result<String> {
     let mut pages = Sections::default();
-    pages.mapping("", schema)?;
+    pages.mapping("", "", schema)?;
     let secret = schema.pointer("/$defs/secret").context("the schema has no secret")?;
-    pages.mapping("SECRET", secret)?;
+    pages.mapping("SECRET", text(secret, "description"), secret)?;
     for (place, _) in EXAMPLES {
         ensure!(pages.seen.iter().any(|seen| seen == place), "no section {place} for its example");
     }
@@ -62,33 +62,24 @@ struct Sections {
     seen: Vec<String>,
 }
 
-/// The cells of a key's row.
-struct Row {
-    kind: String,
-    default: String,
-    about: String,
-}
-
 impl Sections {
     /// Adds the section of a mapping, and behind it those of the mappings below it.
-    fn mapping(&mut self, place: &str, schema: &Value) -> anyhow::Result<()> {
+    fn mapping(&mut self, place: &str, about: &str, schema: &Value) -> anyhow::Result<()> {
         let keys = schema.get("properties").and_then(Value::as_object);
         let keys = keys.with_context(|| format!("`{place}` has no keys"))?;
         self.seen.push(place.to_owned());
         self.text += &format!("\n## {}\n\n", title(place));
-        let about = text(schema, "description");
-        if !place.is_empty() && !about.is_empty() {
+        if !about.is_empty() {
             self.text += &format!("{about}\n\n");
         }
-        self.text += "| key | value | default | meaning |\n|---|---|---|---|\n";
+        self.text +=
+            "| key | value | default | example | a change | meaning |\n|---|---|---|---|---|---|\n";
         let needed = list(schema, "required");
         let is_needed = |key: &str| needed.iter().any(|name| name == key);
         // Required keys come first.
         let (first, then): (Vec<_>, Vec<_>) = keys.iter().partition(|(key, _)| is_needed(key));
         for (key, value) in first.iter().chain(&then) {
-            let row = row(&below(place, key), value, is_needed(key))?;
-            let about = cell(&row.about);
-            self.text += &format!("| `{key}` | {} | {} | {about} |\n", row.kind, row.default);
+            self.text += &format!("| `{key}` | {} |\n", row(&below(place, key), value)?);
         }
         if let Some((_, example)) = EXAMPLES.iter().find(|(at, _)| *at == place) {
             self.text += &format!("\n```yaml\n{example}\n```\n");
@@ -102,12 +93,7 @@ impl Sections {
     /// Adds the sections of the mappings in a value.
     fn inner(&mut self, place: &str, value: &Value) -> anyhow::Result<()> {
         if let Some((place, mapping)) = mapping_in(place, value) {
-            let about = text(value, "description");
-            let mut mapping = mapping.clone();
-            if let Some(object) = mapping.as_object_mut() {
-                object.insert("description".to_owned(), about.split(" Default: ").next().into());
-            }
-            self.mapping(&place, &mapping)?;
+            self.mapping(&place, fact(value, "meaning"), mapping)?;
         }
         Ok(())
     }
@@ -148,15 +134,38 @@ fn anchor(title: &str) -> String {
     kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
-fn row(place: &str, value: &Value, is_needed: bool) -> anyhow::Result<Row> {
-    let about = text(value, "description");
-    ensure!(!about.is_empty(), "`{place}` has no description: write it in config/schema.rs");
-    let (about, default) = match about.split_once(" Default: ") {
-        Some((about, default)) => (about, default.trim_end_matches('.')),
-        None => (about, if is_needed { "needed" } else { "–" }),
-    };
+/// Returns the cells of a key behind its name.
+fn row(place: &str, value: &Value) -> anyhow::Result<String> {
+    let about = fact(value, "meaning");
+    ensure!(!about.is_empty(), "`{place}` has no meaning: write it in crates/fleet/src/keys.rs");
     let kind = kind(place, value).with_context(|| format!("of `{place}`"))?;
-    Ok(Row { kind, default: cell(default), about: about.to_owned() })
+    let unit = match fact(value, "unit") {
+        "" => String::new(),
+        unit => format!(" ({unit})"),
+    };
+    let needs = match fact(value, "needs") {
+        "" => String::new(),
+        key => format!(" Needs `{key}`."),
+    };
+    let example = match fact(value, "example") {
+        "" => "–".to_owned(),
+        example => format!("`{}`", cell(example)),
+    };
+    let default = match fact(value, "default") {
+        "" => "–",
+        default => default,
+    };
+    let effect = match fact(value, "effect") {
+        "" => "–",
+        effect => effect,
+    };
+    let default = cell(default);
+    Ok(format!("{kind}{unit} | {default} | {example} | {effect} | {}{needs}", cell(about)))
+}
+
+/// Returns a fact of a key that the schema has besides those of JSON Schema.
+fn fact<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get("x-modemfleet").map_or("", |facts| text(facts, name))
 }
 
 /// Describes the kind of a value.
@@ -169,7 +178,7 @@ fn kind(place: &str, value: &Value) -> anyhow::Result<String> {
         let words = match inner.strip_prefix(place) {
             Some(".NAME") => "mapping of names",
             Some("[]") => "list",
-            _ if value.get("anyOf").is_some() => "text, or a mapping",
+            _ if value.get("properties").is_none() => "text, or a mapping",
             _ => "mapping",
         };
         return Ok(link(words, &inner));
@@ -177,12 +186,10 @@ fn kind(place: &str, value: &Value) -> anyhow::Result<String> {
     if let Some(words) = value.get("enum").and_then(Value::as_array) {
         return Ok(choice(words));
     }
-    match (text(value, "title"), text(value, "pattern")) {
-        ("file", _) => return Ok(format!("file, or {}", link("secret", "SECRET"))),
-        ("", "^([1-9][0-9]?|100)%$") => return Ok("1% to 100%".to_owned()),
-        ("", "^(([1-9][0-9]?|100)%|never)$") => return Ok("1% to 100%, `never`".to_owned()),
-        ("", _) => {}
-        (title, _) => return Ok(title.to_owned()),
+    match text(value, "title") {
+        "file" => return Ok(format!("file, or {}", link("secret", "SECRET"))),
+        "" => {}
+        title => return Ok(title.to_owned()),
     }
     Ok(match value.get("type") {
         Some(Value::String(word)) if word == "boolean" => "`true`, `false`".to_owned(),
@@ -251,9 +258,9 @@ mod tests {
 
     #[test]
     fn a_key_without_a_word_about_it_is_refused() {
-        assert!(row("a", &json!({ "type": "boolean" }), false).is_err());
-        let told = json!({ "type": "boolean", "description": "What it does. Default: false." });
-        let row = row("a", &told, false).unwrap();
-        assert_eq!((row.about.as_str(), row.default.as_str()), ("What it does.", "false"));
+        assert!(row("a", &json!({ "type": "boolean" })).is_err());
+        let facts = json!({ "meaning": "True.", "default": "false", "effect": "applies at once" });
+        let row = row("a", &json!({ "type": "boolean", "x-modemfleet": facts })).unwrap();
+        assert_eq!(row, "`true`, `false` | false | – | applies at once | True.");
     }
 }

@@ -18,7 +18,7 @@ const RULES: &str = "deploy/prometheus/modemfleet.rules.yml";
 /// # Errors
 /// If the rules cannot be read, or use an unknown family.
 pub(super) fn page(families: &Value) -> anyhow::Result<String> {
-    let families = families.as_array().context("the list of families is none")?;
+    let families = families.as_array().context("the list of families is not a list")?;
     let rules =
         fs::read_to_string(root().join(RULES)).with_context(|| format!("cannot read {RULES}"))?;
     let uses = uses(families, &rules)?;
@@ -90,7 +90,7 @@ fn uses(families: &[Value], rules: &str) -> anyhow::Result<BTreeMap<String, BTre
         Ok(())
     };
     let rules: Value =
-        serde_yaml::from_str(rules).with_context(|| format!("{RULES} is no YAML"))?;
+        serde_yaml::from_str(rules).with_context(|| format!("{RULES} is not YAML"))?;
     let mut recorded: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     // A rule uses only series that were recorded above it.
     for rule in list(&rules, "groups").iter().flat_map(|group| list(group, "rules")) {

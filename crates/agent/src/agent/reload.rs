@@ -1,4 +1,4 @@
-//! Doing what a plan says: what ends, ends in order; what stays is not touched; then the rest begins.
+//! The application of a plan: parts that end do so in order, parts that stay are not touched, then the rest begins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +24,14 @@ use api::events::{Event, Level};
 use api::reload::{Line, summary};
 use fleet::{Context, Fleet, Loaded, Modem, Secrets, SessionId};
 
-/// The longest that a reload waits for what ends: who asked for it waits too.
+/// The longest that a reload waits for the parts that end: its caller waits too.
 const SIGN_OUT: Duration = Duration::from_secs(10);
 
-/// How long a reload looks at what waits in lanes that it takes away, before it takes them. A million
-/// messages take some seconds; what is not seen by then is looked at while their forwarders wait.
+/// The longest time that a reload looks at messages in lanes that it takes away, before it takes them. A million
+/// messages take some seconds; the rest is looked at while the forwarders wait.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// All that begins, made and not started: what can go wrong has gone wrong before anything ends.
+/// The parts that begin, made and not started: whatever can fail has failed before anything ends.
 struct Next {
     modems: Vec<NewModem>,
     /// Sessions of modems that go on.
@@ -40,18 +40,18 @@ struct Next {
     users: Option<Users>,
 }
 
-/// A file that was read, what its secrets hold, and all models.
+/// A file that was read, the contents of its secrets, and all models.
 type Read = Result<(Loaded, Contents, Catalog), Refused>;
 
 impl Agent {
-    /// Does what a request asks for, and answers it; without one, somebody sent SIGHUP.
+    /// Reloads the fleet file, and answers the request; without one, SIGHUP asked for it.
     ///
     /// # Cancel safety
     /// A reload that is dropped is done by half: only for the end of the agent.
     pub async fn serve_request(&mut self, request: Option<Request>) {
         let done = self.reload().await;
         self.chronicle_reload(&done, request.is_some());
-        // Who asked may have gone.
+        // The caller may have gone.
         if let Some(answer) = request {
             drop(answer.send(done));
         }
@@ -72,8 +72,10 @@ impl Agent {
             }
             Err(refused) => {
                 let refused = refused.for_log();
-                tracing::error!("the reload is refused, and the fleet runs on as it is: {refused}");
-                "reload refused, the fleet runs on as it is: see the log".to_owned()
+                tracing::error!(
+                    "the reload is refused, and the fleet keeps running unchanged: {refused}"
+                );
+                "reload refused, the fleet keeps running unchanged: see the log".to_owned()
             }
         };
         systemd::reloaded(&words);
@@ -166,7 +168,7 @@ impl Agent {
         let views = views(&fleet, old, &made, &joining);
         let lanes = forward::plan(&fleet, &views);
         self.adopter.stop().await;
-        // While all goes on: what is known of the lanes that go need not be looked at while they stand still.
+        // While all goes on: lanes that are known by now need no look while they stand still.
         let mut adoption = Adoption::new(&self.view.queue, &fleet);
         adoption.look(LOOK).await;
         self.forwarding.hold(adoption.hold());
@@ -228,14 +230,14 @@ impl Agent {
                 drop(ended.await);
             };
             if timeout(grace, ended(false)).await.is_err() {
-                tracing::warn!(modem = name, "it did not end in time, and is ended at once");
+                tracing::warn!(modem = name, "the modem did not end in time, and is ended at once");
                 ended(true).await;
             }
         }));
         let left = timeout(grace, join_all(leaving.into_iter().map(has_left)));
         let (_, left, ()) = tokio::join!(retired, left, self.forwarding.ended());
         if left.is_err() {
-            tracing::warn!("a session that leaves did not sign out in time; it still may");
+            tracing::warn!("a removed session did not sign out in time; it may still do so");
         }
     }
 }
@@ -249,7 +251,7 @@ async fn has_left(mut session: Uplink) {
     while session.state.changed().await.is_ok() {}
 }
 
-/// How the fleet is seen: what goes on as it was, and what begins.
+/// The views of a fleet: of the modems that go on as they were, and of those that begin.
 fn views(
     fleet: &Fleet,
     old: &Now,

@@ -1,4 +1,5 @@
-//! The books: what each SIM has carried since its last reset, and what that means for its modem.
+//! The books: the bytes of each SIM since its last reset, and the allowance that follows for its
+//! modem.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,34 +22,35 @@ use super::period::Calendar;
 use crate::json_file;
 use fleet::Budget;
 
-/// How often the books are brought up to date.
+/// The interval of updates of the books.
 const TICK: Duration = Duration::from_secs(5);
 
-/// Bytes that are written down with the next tick. A killed agent forgets as much at most, and what came
-/// within a tick.
+/// Unsaved bytes that the next tick writes to the disk. A killed agent forgets at most these, and
+/// those of one tick.
 const WORTH_WRITING: u64 = 32 * 1024;
 
-/// How long less than that may wait: each write is two syncs, which wear a memory card.
+/// The longest wait of fewer bytes: each write is two syncs, which wear a memory card.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A clock that shows less was not set yet: a gateway without a battery for it has just booted.
+/// The oldest time of a set clock. An earlier time is that of a gateway without a clock battery
+/// after its boot.
 const CLOCK_IS_SET: i64 = 1_735_689_600; // 2025
 
-/// SIMs that are remembered; of more the one that was reset the longest time ago is forgotten.
+/// The most SIMs remembered; beyond it the SIM with the oldest reset is forgotten.
 const MAX_ACCOUNTS: usize = 256;
 
-/// How far a SIM is on the way through its budget.
+/// The progress of a SIM through its budget.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Nothing to say.
+    /// Below `warn`.
     #[default]
     Normal,
     /// Beyond `warn`.
     Warned,
-    /// Messages of a low priority wait.
+    /// Messages of low priority wait.
     Shedding,
-    /// All messages wait but urgent ones.
+    /// All messages wait except urgent ones.
     Stopped,
 }
 
@@ -56,7 +58,7 @@ impl Stage {
     /// All stages, for metrics that show each as 0 or 1.
     pub const ALL: [Self; 4] = [Self::Normal, Self::Warned, Self::Shedding, Self::Stopped];
 
-    /// The stage in the words of the metrics.
+    /// Returns the stage as the metrics spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Normal => "normal",
@@ -67,17 +69,17 @@ impl Stage {
     }
 }
 
-/// What may be published through a modem now.
+/// The messages that may be published through a modem now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Allowance {
-    /// How far its SIM is.
+    /// The stage of its SIM.
     pub stage: Stage,
-    /// Messages of at least this priority; beyond [`MAX_PRIORITY`] none.
+    /// The least priority that may be published; beyond [`MAX_PRIORITY`] no message may.
     pub floor: u8,
 }
 
 impl Allowance {
-    /// By a budget, once `used` bytes of it are.
+    /// Returns the allowance after `used` bytes of a budget.
     fn of(budget: &Budget, used: u64) -> Self {
         let beyond =
             |percent: u8| u128::from(used) * 100 >= u128::from(budget.bytes) * u128::from(percent);
@@ -97,44 +99,44 @@ impl Allowance {
     }
 }
 
-/// How a modem's SIM stands, for those who look.
+/// A snapshot of the budget of a modem's SIM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// The bytes of the budget.
     pub bytes: u64,
-    /// Those that were carried since the last reset; `None` while it is not known which SIM it is.
+    /// The bytes carried since the last reset; `None` if the SIM is not known yet.
     pub used: Option<u64>,
-    /// What that means.
+    /// The stage that follows from them.
     pub stage: Stage,
-    /// When the count begins anew.
+    /// The time of the next reset.
     pub resets_at: Option<Timestamp>,
 }
 
 impl Standing {
-    /// What is left, where it is known.
+    /// Returns the bytes left, if the bytes used are known.
     pub fn left(&self) -> Option<u64> {
         self.used.map(|used| self.bytes.saturating_sub(used))
     }
 
-    /// Why messages wait or soon will, in words; nothing to say of a budget that is far from used up.
+    /// Explains why messages wait or soon will; `None` if the budget is far from used up.
     pub fn words(&self) -> Option<String> {
         let size = bytesize::ByteSize::b;
         let (bytes, used) = (size(self.bytes).display().si(), size(self.used?).display().si());
         let what = match self.stage {
             Stage::Normal => return None,
             Stage::Warned => "nearly used up",
-            Stage::Shedding => "nearly used up, low priorities wait",
-            Stage::Stopped => "used up, its messages wait",
+            Stage::Shedding => "nearly used up, messages of low priority wait",
+            Stage::Stopped => "used up, messages wait",
         };
-        let until = self.resets_at.map(|at| format!(", anew at {at}")).unwrap_or_default();
+        let until = self.resets_at.map(|at| format!(", reset at {at}")).unwrap_or_default();
         Some(format!("the SIM's budget is {what}: {used} of {bytes}{until}"))
     }
 }
 
-/// What one SIM has carried.
+/// The traffic of one SIM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Account {
-    /// The reset that it began with, in seconds since the epoch.
+    /// The reset with which the count started, in seconds since the epoch.
     since: i64,
     bytes: u64,
 }
@@ -144,27 +146,27 @@ impl Account {
         Self { since: since.as_second(), bytes: 0 }
     }
 
-    /// Brings it to the month that began at `start`; `true` where that changed it.
+    /// Moves the account to the month that began at `start`; `true` if that changed it.
     fn roll(&mut self, start: Timestamp, now: Timestamp) -> bool {
         let before = *self;
         if start.as_second() > self.since {
             *self = Self::new(start);
         } else if self.since > now.as_second() && now.as_second() >= CLOCK_IS_SET {
-            // The clock was wrong, and far ahead: the count stays, and begins anew when it should.
+            // The clock was wrong and far ahead: the count stays, and restarts when it should.
             self.since = start.as_second();
         }
         *self != before
     }
 }
 
-/// What a session costs beside its messages.
+/// The traffic of a session apart from its messages.
 #[derive(Debug, Clone, Copy)]
 struct Costs {
-    /// A CONNECT, in bytes.
+    /// Bytes of a CONNECT.
     connect: u64,
-    /// The time from one ping to the next.
+    /// The interval between pings.
     keep_alive: Duration,
-    /// Whether all of it is in records of TLS.
+    /// True if all of it travels in TLS records.
     secured: bool,
 }
 
@@ -174,7 +176,7 @@ struct Entry {
     calendar: Calendar,
     sessions: BTreeMap<String, Costs>,
     sim: Option<String>,
-    /// Since when each connected session has not been counted for its pings.
+    /// The time up to which the pings of each connected session are counted.
     connected: BTreeMap<String, Instant>,
     allowance: watch::Sender<Allowance>,
 }
@@ -199,12 +201,12 @@ impl Entry {
         }
     }
 
-    /// The name of the account that it counts on: the SIM's, or its own until that is known.
+    /// Returns the name of its account: the SIM's, or the modem's own until the SIM is known.
     fn account(&self, modem: &str) -> String {
         self.sim.clone().unwrap_or_else(|| own_account(modem))
     }
 
-    /// Keep-alives of a session up to now, as if it had nothing else to say; in bytes.
+    /// Counts the pings of a session up to now, as if it sent nothing else. Returns their bytes.
     fn pings(&mut self, session: &str, now: Instant) -> u64 {
         let Some(Costs { keep_alive: every, secured, .. }) = self.sessions.get(session).copied()
         else {
@@ -222,7 +224,7 @@ impl Entry {
     }
 }
 
-/// The account of a modem whose SIM is not known. No ICCID has a blank.
+/// Returns the account of a modem whose SIM is not known. An ICCID has no blank.
 fn own_account(modem: &str) -> String {
     format!("modem {modem}")
 }
@@ -231,12 +233,12 @@ fn own_account(modem: &str) -> String {
 struct State {
     accounts: BTreeMap<String, Account>,
     modems: BTreeMap<String, Entry>,
-    /// Bytes that were counted and not written down; all there are where a month began.
+    /// Bytes counted but not written; `u64::MAX` if a month began.
     unsaved: u64,
 }
 
 impl State {
-    /// Adds to the account that a modem counts on; `true` where that makes another stage.
+    /// Adds bytes to the account of a modem; `true` if that changes a stage.
     fn count(&mut self, modem: &str, bytes: u64, now: Timestamp) -> bool {
         let Some(entry) = self.modems.get(modem) else { return false };
         let start = entry.calendar.start(now);
@@ -248,7 +250,8 @@ impl State {
         self.assess(&name)
     }
 
-    /// Another SIM is in a modem. What was carried before it was known is its own.
+    /// Notes the SIM of a modem, or its absence. Bytes carried before the ICCID was known count for
+    /// the SIM.
     fn sim(&mut self, modem: &str, iccid: Option<&str>, now: Timestamp) -> bool {
         let Some(entry) = self.modems.get_mut(modem) else { return false };
         entry.sim = iccid.map(str::to_owned);
@@ -259,11 +262,11 @@ impl State {
             own.bytes
         });
         let changed = self.count(modem, carried, now);
-        tracing::debug!(modem, sim = iccid, carried, "counting for this SIM");
+        tracing::debug!(modem, sim = iccid, carried, "traffic is counted for this SIM");
         changed
     }
 
-    /// What an account means for the modems that count on it.
+    /// Sets the allowance of the modems that count on an account; `true` if a stage changes.
     fn assess(&mut self, name: &str) -> bool {
         let used = self.accounts.get(name).map_or(0, |account| account.bytes);
         let mut changed = false;
@@ -278,9 +281,21 @@ impl State {
                 changed = true;
                 let (stage, bytes) = (allowance.stage.as_str(), budget.bytes);
                 if allowance.stage > before.stage {
-                    tracing::warn!(modem, stage, used, bytes, "the budget of its SIM");
+                    tracing::warn!(
+                        modem,
+                        stage,
+                        used,
+                        bytes,
+                        "the budget of the modem's SIM entered another stage"
+                    );
                 } else if entry.sim.is_some() {
-                    tracing::info!(modem, stage, used, bytes, "the budget of its SIM");
+                    tracing::info!(
+                        modem,
+                        stage,
+                        used,
+                        bytes,
+                        "the budget of the modem's SIM entered another stage"
+                    );
                 }
             }
         }
@@ -306,14 +321,14 @@ impl State {
         }
     }
 
-    /// New months, and the keep-alives of quiet sessions.
+    /// Starts new months, and counts the pings of quiet sessions.
     fn tick(&mut self, now: Timestamp, instant: Instant) {
         let names: Vec<String> = self.modems.keys().cloned().collect();
         for modem in names {
             let Some(entry) = self.modems.get_mut(&modem) else { continue };
             let sessions: Vec<String> = entry.connected.keys().cloned().collect();
             let pings = sessions.iter().map(|session| entry.pings(session, instant)).sum();
-            // A modem that never carried anything, and of whose SIM nothing is known, has no account.
+            // A modem that carried nothing and whose SIM is unknown has no account.
             if entry.sim.is_some() || pings > 0 || self.accounts.contains_key(&own_account(&modem))
             {
                 self.count(&modem, pings, now);
@@ -345,15 +360,15 @@ impl State {
 pub struct Books {
     path: PathBuf,
     state: Mutex<State>,
-    /// Some SIM came to another stage: that had better be on disk soon.
+    /// Wakes the writer when a SIM changes its stage, which should be on disk soon.
     stage_changed: Notify,
 }
 
 impl Books {
-    /// The books in `dir`, which must be there, for these modems.
+    /// Opens the books in `dir`, which must exist, for these modems.
     ///
     /// # Errors
-    /// The system's words. A file that is damaged is put aside, and the count begins with nothing.
+    /// The system's error. A damaged file is moved aside, and all counts restart.
     pub fn open(dir: &Path, modems: &[fleet::Modem]) -> io::Result<Arc<Self>> {
         let path = dir.join("budget.json");
         let accounts = match json_file::read(&path) {
@@ -361,7 +376,7 @@ impl Books {
             Err(error) if error.kind() == io::ErrorKind::Other => {
                 let aside = path.with_extension("damaged");
                 std::fs::rename(&path, &aside)?;
-                tracing::error!(kept = %aside.display(), "the budget's file is damaged, all counts begin anew: {error}");
+                tracing::error!(kept = %aside.display(), "the budget's file is damaged, all accounts start at 0: {error}");
                 BTreeMap::new()
             }
             Err(error) => return Err(error),
@@ -371,7 +386,7 @@ impl Books {
         Ok(Arc::new(Self { path, state: Mutex::new(state), stage_changed: Notify::new() }))
     }
 
-    /// Takes in what a new fleet file says of the modems. What was counted stays.
+    /// Applies a new fleet file. The counts stay.
     pub fn revise(&self, modems: &[fleet::Modem]) {
         self.change(|state, _| {
             state.revise(modems);
@@ -379,7 +394,7 @@ impl Books {
         });
     }
 
-    /// Counts for one modem.
+    /// Returns the meter of one modem.
     pub fn meter(self: &Arc<Self>, modem: &str) -> Meter {
         Meter { books: Arc::clone(self), modem: modem.to_owned() }
     }
@@ -388,20 +403,21 @@ impl Books {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the books; what makes another stage is written down soon.
+    /// Changes the books; a change of a stage is written soon.
     fn change(&self, change: impl FnOnce(&mut State, Timestamp) -> bool) {
         if change(&mut self.state(), Timestamp::now()) {
             self.stage_changed.notify_one();
         }
     }
 
-    /// Keeps the books up to date and on disk until told to stop.
+    /// Keeps the books up to date and on disk until stopped.
     ///
     /// # Cancel safety
     /// Dropping the future leaves at most the last seconds unwritten.
     pub async fn keep(&self, stop: &CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
-        // The first count after a start is written at once: a gateway may be awake for less than a minute.
+        // The first count after a start is written at once: a gateway may be awake for less than a
+        // minute.
         let mut written = None;
         loop {
             // All arms are cancel safe, and none awaits in its body.
@@ -423,10 +439,10 @@ impl Books {
         }
     }
 
-    /// Writes the books down, where they changed. What the disk refuses is tried again next time.
+    /// Writes the books, if they changed. After an error the next call tries again.
     ///
     /// # Cancel safety
-    /// The write goes on whether or not it is waited for.
+    /// The write goes on if the future is dropped.
     pub async fn save(&self) {
         let accounts = {
             let mut state = self.state();
@@ -439,13 +455,13 @@ impl Books {
         let path = self.path.clone();
         let written = tokio::task::spawn_blocking(move || json_file::write(&path, &accounts)).await;
         if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            tracing::error!(file = %self.path.display(), "could not write the budget's count: {error}");
+            tracing::error!(file = %self.path.display(), "could not write the budget's account: {error}");
             self.state().unsaved = u64::MAX;
         }
     }
 }
 
-/// Counts for one modem; a cheap handle, to be cloned.
+/// Counts for one modem; cheap to clone.
 #[derive(Clone)]
 pub struct Meter {
     books: Arc<Books>,
@@ -463,7 +479,7 @@ impl Meter {
         });
     }
 
-    /// What may be published through it, now and from now on.
+    /// Watches the messages that may be published through the modem.
     pub fn allowance(&self) -> watch::Receiver<Allowance> {
         let state = self.books.state();
         match state.modems.get(&self.modem) {
@@ -472,7 +488,7 @@ impl Meter {
         }
     }
 
-    /// How its SIM stands; `None` where it has no budget.
+    /// Returns the state of the SIM's budget; `None` if the modem has none.
     pub fn standing(&self) -> Option<Standing> {
         self.books.state().standing(&self.modem, Timestamp::now())
     }
@@ -487,13 +503,13 @@ impl Observer for Meter {
         self.message(session, cost::published(message), message.qos);
     }
 
-    // Its QoS is not known; the costlier of the usual two is counted.
+    // The QoS of a received message is not known: the costlier of the usual two is counted.
     fn received(&self, session: &str, message: &Received) {
         let (topic, payload, qos) = (message.topic.len(), message.payload.len(), Qos::AtLeastOnce);
         self.message(session, cost::message(topic, payload, qos), qos);
     }
 
-    // Whether it went well or not: it may have gone all its way.
+    // A failed connect counts too: its packets may all have been sent.
     fn connect(&self, session: &str, ok: bool) {
         self.books.change(|state, now| {
             let Some(entry) = state.modems.get_mut(&self.modem) else { return false };

@@ -1,8 +1,9 @@
-//! What MQTT over TCP costs: estimates, since the modem's own stack does not tell.
+//! The cost of MQTT over TCP: estimates, since the modem's own stack does not report bytes.
 //!
-//! Exact is what the agent hands over or gets: topics, payloads, client id, will, filters. The rest is by
-//! the book: headers of IPv4 and TCP without options on each segment, an acknowledgement for each, the
-//! answers of MQTT; with TLS its handshake and its records. Not seen, and not counted: what TCP sends again, what the network adds below IP.
+//! Exact are the parts that the agent hands over or receives: topics, payloads, client id, will,
+//! filters. The rest follows the standards: headers of IPv4 and TCP without options on each
+//! segment, an acknowledgement for each, and the answers of MQTT. TLS adds its handshake and its
+//! records. Not counted: retransmissions of TCP, and the network's overhead below IP.
 
 use modem::mqtt::{Message, Qos};
 
@@ -11,7 +12,7 @@ use fleet::{Access, Session};
 /// Headers of IPv4 and TCP, in bytes.
 const HEADERS: u64 = 40;
 
-/// What a segment carries over a cellular link.
+/// The payload of a segment over a cellular link.
 const SEGMENT: u64 = 1_360;
 
 /// An answer of MQTT: PUBACK, PUBREC, PUBREL, PUBCOMP, CONNACK, or (with a byte more) SUBACK.
@@ -20,19 +21,19 @@ const ANSWER: u64 = 4;
 /// SYN, SYN+ACK, ACK; FIN, ACK, FIN, ACK.
 const TCP_ENDS: u64 = 7 * HEADERS;
 
-/// A question for the broker's address and its answer, with headers of IP and UDP.
+/// A DNS query for the broker's address and its answer, with headers of IP and UDP.
 const DNS: u64 = 200;
 
-/// A user name and password of Alibaba Cloud are as long together.
+/// The usual length of Alibaba Cloud's user name and password together.
 const SIGNED: usize = 72;
 
-/// A handshake of TLS 1.2 with a chain of two certificates, and what acknowledges it.
+/// A handshake of TLS 1.2 with a chain of two certificates, and its acknowledgements.
 const HANDSHAKE: u64 = 6_000;
 
-/// What TLS puts around a packet: header, nonce and tag of AES-GCM (RFC 5288).
+/// The overhead of TLS for a packet: header, nonce and tag of AES-GCM (RFC 5288).
 const RECORD: u64 = 29;
 
-/// What TLS adds to a message with its answers.
+/// Returns the overhead of TLS for a message with its answers.
 pub(super) fn records(qos: Qos) -> u64 {
     let packets = match qos {
         Qos::AtMostOnce => 1,
@@ -46,13 +47,13 @@ fn wide(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-/// A packet of MQTT on its way, and what acknowledges it below.
+/// Adds headers and TCP's acknowledgements to a packet of MQTT.
 fn sent(bytes: u64) -> u64 {
     let segments = bytes.div_ceil(SEGMENT).max(1);
     bytes.saturating_add(segments.saturating_mul(2 * HEADERS))
 }
 
-/// A packet with its fixed header (3.1.1 §2.2.3).
+/// Returns the cost of a packet with its fixed header (3.1.1 §2.2.3).
 fn packet(remaining: u64) -> u64 {
     let length = match remaining {
         0..128 => 1,
@@ -63,7 +64,7 @@ fn packet(remaining: u64) -> u64 {
     sent(remaining.saturating_add(1 + length))
 }
 
-/// A message in either direction, with the answers to it.
+/// Returns the cost of a message in either direction, with its answers.
 pub(super) fn message(topic: usize, payload: usize, qos: Qos) -> u64 {
     let (id, answers) = match qos {
         Qos::AtMostOnce => (0, 0),
@@ -74,23 +75,23 @@ pub(super) fn message(topic: usize, payload: usize, qos: Qos) -> u64 {
     packet(publish).saturating_add(answers * sent(ANSWER))
 }
 
-/// A message that is published.
+/// Returns the cost of a publish.
 pub(super) fn published(message: &Message) -> u64 {
     self::message(message.topic.len(), message.payload.len(), message.qos)
 }
 
-/// PINGREQ and PINGRESP.
+/// Returns the cost of PINGREQ and PINGRESP.
 pub(super) fn ping(secured: bool) -> u64 {
     2 * sent(2) + if secured { 2 * RECORD } else { 0 }
 }
 
-/// A CONNECT with all that belongs to it, from the broker's address to the last subscription, and its
+/// Returns the cost of a connection, from the broker's address to the last subscription, and of its
 /// end.
 pub(super) fn connect(session: &Session) -> u64 {
     let login = match &session.access {
         Access::Plain { client_id, username, password, .. } => {
             let user = username.as_ref().map_or(0, |user| user.len() + 2);
-            // A password is a secret: its length is not looked at.
+            // The length of a secret is not looked at.
             let password = if password.is_some() { 16 } else { 0 };
             client_id.len() + user + password
         }
@@ -121,7 +122,7 @@ mod tests {
             (5, 10, Qos::ExactlyOnce, 2 + 2 + 15 + 2 + 80 + 3 * 84),
             // From 128 bytes on the length takes two.
             (5, 121, Qos::AtMostOnce, 3 + 2 + 126 + 80),
-            // The largest message there is takes eight segments.
+            // The largest message takes nine segments.
             (1_024, 10_240, Qos::AtMostOnce, 3 + 2 + 11_264 + 9 * 80),
         ] {
             assert_eq!(message(topic, payload, qos), cost, "{topic} {payload} {qos:?}");
@@ -132,5 +133,73 @@ mod tests {
             [29, 58, 116]
         );
         assert!(message(usize::MAX, usize::MAX, Qos::ExactlyOnce) > 0, "it does not overflow");
+    }
+
+    /// The seconds of the longest month.
+    const MONTH: u64 = 31 * 86_400;
+
+    /// A reading of the recipe's meter, and its topic.
+    const READING: usize = r#"{"id":4711,"t":1796072344,"wh":12345678,"w":834}"#.len();
+    const TOPIC: usize = "meters".len();
+
+    /// A state of telemetry with all its values, and its topic.
+    const STATE: usize = 320;
+    const STATE_TOPIC: usize = "modemfleet/gw-01/north/state".len();
+
+    /// Returns the bytes of a publish over TLS with so many readings as a JSON array, or with one
+    /// reading alone.
+    fn readings(count: usize, qos: Qos) -> u64 {
+        let array = if count > 1 { count + 1 } else { 0 };
+        message(TOPIC, count * READING + array, qos) + records(qos)
+    }
+
+    /// Returns bytes as megabytes with one digit.
+    fn megabytes(bytes: u64) -> String {
+        let tenths = (bytes + 50_000) / 100_000;
+        format!("{}.{}", tenths / 10, tenths % 10)
+    }
+
+    #[test]
+    fn the_recipe_of_a_meter_has_the_figures_of_this_model() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/recipes/meter.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let yaml = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+        let here = std::path::Path::new("fleet.yaml");
+        let context = fleet::Context::named(here, fleet::Secrets::Skip, None);
+        let fleet = fleet::parse("fleet.yaml", yaml.into(), &context).unwrap().fleet;
+        let session = fleet.sessions().next().unwrap();
+        let connects = 10 * 31 * connect(session);
+        let state = message(STATE_TOPIC, STATE, Qos::AtLeastOnce) + records(Qos::AtLeastOnce);
+        let (qos1, qos2) = (Qos::AtLeastOnce, Qos::ExactlyOnce);
+        let mut wanted = vec![format!(
+            "A CONNECT costs {} bytes; ten a day are {} MB a month.",
+            connect(session),
+            megabytes(connects)
+        )];
+        for (setting, count, qos, every, keep_alive, telemetry) in [
+            ("QoS 2, `keep_alive: 60s`, telemetry each minute", 1, qos2, 60, 60, 60),
+            ("QoS 1", 1, qos1, 60, 60, 60),
+            ("telemetry each 15 minutes", 1, qos1, 60, 60, 900),
+            ("`keep_alive: 10m`", 1, qos1, 60, 600, 900),
+            ("batches of 4 readings", 4, qos1, 240, 600, 900),
+            ("8 meters, batches of 32 readings", 32, qos1, 240, 600, 900),
+        ] {
+            let (publish, ping) = (readings(count, qos), ping(true));
+            let parts =
+                [MONTH / every * publish, MONTH / keep_alive * ping, MONTH / telemetry * state];
+            let total = parts.iter().sum::<u64>() + connects;
+            let parts = parts.map(megabytes).join(" | ");
+            wanted.push(format!("| {setting} | {publish} | {parts} | {} |", megabytes(total)));
+        }
+        for line in wanted {
+            assert!(page.contains(&line), "docs/recipes/meter.md lacks: {line}");
+        }
+        let telemetry = fleet.modems[0].telemetry.as_ref().unwrap();
+        let batch = fleet.routes[0].batch.as_ref().unwrap();
+        assert_eq!(
+            [session.keep_alive, telemetry.every, batch.max_delay].map(|time| time.as_secs()),
+            [600, 900, 240],
+            "the fleet file of the page is the last row's"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The days on which a budget begins anew.
+//! The days on which a budget is reset.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -6,7 +6,7 @@ use jiff::{Span, Timestamp};
 
 use fleet::Budget;
 
-/// A day of each month, at midnight of a place.
+/// A day of each month, at midnight in a time zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calendar {
     day: u8,
@@ -14,30 +14,30 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// That of a budget.
+    /// Returns the calendar of a budget.
     pub fn of(budget: &Budget) -> Self {
         Self { day: budget.reset_day, zone: budget.time_zone.clone() }
     }
 
-    /// The last reset that is not after `now`. At the ends of time, where there is none, `now`.
+    /// Returns the last reset up to `now`. At the ends of time, without a reset, it is `now`.
     pub fn start(&self, now: Timestamp) -> Timestamp {
         let this = self.reset(now, 0);
         let start = this.filter(|reset| *reset <= now).or_else(|| self.reset(now, -1));
         start.unwrap_or(now)
     }
 
-    /// The first reset after `now`; `None` at the end of time.
+    /// Returns the first reset after `now`; `None` at the end of time.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         self.reset(now, 0).filter(|reset| *reset > now).or_else(|| self.reset(now, 1))
     }
 
-    /// The reset of the month that is `months` after the one of `now`.
+    /// Returns the reset of the month that is `months` after the month of `now`.
     fn reset(&self, now: Timestamp, months: i64) -> Option<Timestamp> {
         let today = now.to_zoned_datetime(self.zone.clone()).date();
         let month = today.first_of_month().checked_add(Span::new().months(months)).ok()?;
         let day = i8::try_from(self.day).unwrap_or(i8::MAX).min(month.days_in_month());
         let date = Date::new(month.year(), month.month(), day).ok()?;
-        // Where the clocks skip midnight, the day begins with its first moment after it.
+        // If the clocks skip midnight, the day begins with its first moment after it.
         Some(date.to_zoned_datetime(self.zone.clone()).ok()?.timestamp())
     }
 }
@@ -64,15 +64,15 @@ mod tests {
     fn a_month_begins_at_midnight_of_its_day_and_place() {
         for (day, zone, now, start, next) in [
             (1, "UTC", "2026-11-25T10:00Z", "2026-11-01T00:00Z", "2026-12-01T00:00Z"),
-            // The moment itself belongs to the new month, the one before to the old.
+            // The moment itself belongs to the new month, the second before it to the old.
             (1, "UTC", "2026-12-01T00:00Z", "2026-12-01T00:00Z", "2027-01-01T00:00Z"),
             (1, "UTC", "2026-11-30T23:59:59Z", "2026-11-01T00:00Z", "2026-12-01T00:00Z"),
-            // Midnight in Shanghai is 16 h of the day before.
+            // Midnight in Shanghai is 16:00 UTC of the day before.
             (1, "Asia/Shanghai", "2026-11-30T16:00Z", "2026-11-30T16:00Z", "2026-12-31T16:00Z"),
             (1, "Asia/Shanghai", "2026-11-30T15:59Z", "2026-10-31T16:00Z", "2026-11-30T16:00Z"),
             // The turn of the year.
             (15, "UTC", "2027-01-03T00:00Z", "2026-12-15T00:00Z", "2027-01-15T00:00Z"),
-            // The 31st of months that have none: their last day, leap years included.
+            // The 31st of shorter months: their last day, leap years included.
             (31, "UTC", "2026-11-30T00:00Z", "2026-11-30T00:00Z", "2026-12-31T00:00Z"),
             (31, "UTC", "2026-11-29T23:59Z", "2026-10-31T00:00Z", "2026-11-30T00:00Z"),
             (31, "UTC", "2028-02-29T12:00Z", "2028-02-29T00:00Z", "2028-03-31T00:00Z"),
@@ -83,7 +83,7 @@ mod tests {
             (15, "Europe/Berlin", "2026-10-20T00:00Z", "2026-10-14T22:00Z", "2026-11-14T23:00Z"),
             // A midnight that does not exist (Beirut, 29 March 2026): its day begins at 01:00.
             (29, "Asia/Beirut", "2026-03-29T12:00Z", "2026-03-28T22:00Z", "2026-04-28T21:00Z"),
-            // A midnight that is there twice (Havana, 1 November 2026): the first.
+            // A midnight that occurs twice (Havana, 1 November 2026): the first.
             (1, "America/Havana", "2026-11-01T05:30Z", "2026-11-01T04:00Z", "2026-12-01T05:00Z"),
         ] {
             let calendar = calendar(day, zone);
@@ -110,7 +110,7 @@ mod tests {
                 let calendar = calendar(random.u8(1..=31), zone);
                 let (start, next) = (calendar.start(now), calendar.next(now).unwrap());
                 assert!(start <= now && now < next, "{zone} {now}: {start} to {next}");
-                // The next reset is the start of all that lies before the one after it.
+                // The next reset is the start of the following month.
                 assert_eq!(calendar.start(next), next, "{zone} {now}");
                 assert_eq!(calendar.next(start), Some(next), "{zone} {now}");
             }

@@ -1,9 +1,10 @@
-//! The budget of a modem's SIM: messages wait beside a connected session where it is used up.
+//! The budget of a modem's SIM: once it is used up, messages wait although the session is
+//! connected.
 
 use super::Finding;
 use crate::budget::{Stage, Standing};
 
-/// What is to be said of it.
+/// Returns the finding on the budget.
 pub fn finding(standing: &Standing) -> Finding {
     let check = "budget";
     let Some(words) = standing.words() else {
@@ -11,7 +12,7 @@ pub fn finding(standing: &Standing) -> Finding {
             check,
             match standing.used {
                 Some(_) => "far from used up",
-                None => "not known yet which SIM it is, nor what that has carried",
+                None => "the SIM and its traffic are not known yet",
             },
         );
     };
@@ -19,12 +20,12 @@ pub fn finding(standing: &Standing) -> Finding {
         Stage::Normal | Stage::Warned => Finding::warn(
             check,
             words,
-            "see what uses it: `keep_alive`, `telemetry`, single messages instead of batches (docs/budget.md)",
+            "find the traffic that uses it: `keep_alive`, `telemetry`, single messages instead of batches (docs/budget.md)",
         ),
         Stage::Shedding | Stage::Stopped => Finding::fail(
             check,
             words,
-            "raise `budget.bytes` and `modemfleet reload`, give its routes another path, or let it wait until then",
+            "raise `budget.bytes` and `modemfleet reload`, give its routes another path, or wait until the reset",
         ),
     }
 }
@@ -39,10 +40,10 @@ mod tests {
         let at = |stage, used| Standing { bytes: 1_000, used, stage, resets_at: None };
         for (standing, level, words) in [
             (at(Stage::Normal, Some(1)), Level::Ok, "far from"),
-            (at(Stage::Normal, None), Level::Ok, "not known yet which SIM"),
+            (at(Stage::Normal, None), Level::Ok, "are not known yet"),
             (at(Stage::Warned, Some(800)), Level::Warn, "nearly used up: 800 B of 1.0 kB"),
-            (at(Stage::Shedding, Some(900)), Level::Fail, "low priorities wait"),
-            (at(Stage::Stopped, Some(1_000)), Level::Fail, "its messages wait"),
+            (at(Stage::Shedding, Some(900)), Level::Fail, "messages of low priority wait"),
+            (at(Stage::Stopped, Some(1_000)), Level::Fail, "used up, messages wait"),
         ] {
             let found = finding(&standing);
             assert_eq!(found.level, level, "{found:?}");

@@ -5,33 +5,33 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Finding;
 
-/// 2026-01-01: a clock that shows less was never set.
+/// 2026-01-01: a clock that shows an earlier time was never set.
 pub const PLAUSIBLE: Duration = Duration::from_secs(1_767_225_600);
 
-/// Where the rules go, and what makes them count at once.
-const INSTALL_RULES: &str = "put deploy/udev/78-modemfleet.rules into /etc/udev/rules.d, then `udevadm control --reload && udevadm trigger --subsystem-match=tty`";
+/// The advice to install the rules, with the commands that apply them at once.
+const INSTALL_RULES: &str = "copy deploy/udev/78-modemfleet.rules to /etc/udev/rules.d, then run `udevadm control --reload && udevadm trigger --subsystem-match=tty`";
 
-/// What was seen of the machine.
+/// Observed facts of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
-    /// What its clock shows.
+    /// The time that its clock shows.
     pub time: SystemTime,
-    /// Whether modems are looked for on USB, or are there.
+    /// True if modems are looked for on USB, or are there.
     pub uses_usb: bool,
     /// The process of ModemManager.
     pub modem_manager: Option<u32>,
-    /// Whether udevd runs.
+    /// True if udevd runs.
     pub has_udevd: bool,
-    /// The installed rules that keep others off the AT ports.
+    /// The installed rules that keep other programs off the AT ports.
     pub rules: Option<PathBuf>,
-    /// Whether the kernel's driver `option` is there.
+    /// True if the kernel's driver `option` is loaded.
     pub has_driver: bool,
-    /// Known modems without a serial port: where each is plugged in, and its `vendor:product`.
+    /// Known modems without a serial port: the USB path of each, and its `vendor:product`.
     pub portless: Vec<(String, String)>,
 }
 
 impl Gateway {
-    /// What is to be said of it.
+    /// Returns the findings on the machine.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = vec![self.clock()];
         if self.uses_usb {
@@ -48,25 +48,27 @@ impl Gateway {
         }
         Finding::fail(
             "clock",
-            format!("this machine's clock shows {shown}, and was never set"),
-            "set it, for example with `timedatectl set-ntp true`: modems get it from here, and certificates are judged by it",
+            format!("this machine's clock shows {shown} and was never set"),
+            "set it, for example with `timedatectl set-ntp true`: modems get their time from it, and certificates are checked against it",
         )
     }
 
     fn modem_manager(&self) -> Finding {
         let check = "modemmanager";
         match (self.modem_manager, &self.rules) {
-            (None, _) => Finding::ok(check, "ModemManager does not run"),
+            (None, _) => Finding::ok(check, "ModemManager is not running"),
             (Some(pid), Some(rules)) => Finding::ok(
                 check,
                 format!(
-                    "ModemManager runs (pid {pid}), and {} keeps it off the AT ports",
+                    "ModemManager runs (pid {pid}), and {} keeps it away from the AT ports",
                     rules.display()
                 ),
             ),
             (Some(pid), None) => Finding::warn(
                 check,
-                format!("ModemManager runs (pid {pid}), and no rule keeps it off the AT ports"),
+                format!(
+                    "ModemManager runs (pid {pid}), and no rule keeps it away from the AT ports"
+                ),
                 format!("{INSTALL_RULES}, then `systemctl restart ModemManager`"),
             ),
         }
@@ -77,8 +79,8 @@ impl Gateway {
         match (self.has_udevd, &self.rules) {
             (false, _) => Finding::warn(
                 check,
-                "udevd does not run: modems are looked for each second, and rules have no effect",
-                "start systemd-udevd; in a container give it /run/udev of the host",
+                "udevd is not running: the kernel itself reports modems, and udev's rules have no effect",
+                "start systemd-udevd if this system has it; in a container mount the host's /run/udev",
             ),
             (true, None) => Finding::warn(
                 check,
@@ -101,10 +103,10 @@ impl Gateway {
             let (vendor, product) = id.split_once(':').unwrap_or((id, ""));
             let advice = if self.has_driver {
                 format!(
-                    "the driver does not know it: `echo {vendor} {product} > /sys/bus/usb-serial/drivers/option1/new_id`, or another USB mode of the modem"
+                    "the driver does not know this modem: `echo {vendor} {product} > /sys/bus/usb-serial/drivers/option1/new_id`, or switch the modem to another USB mode"
                 )
             } else {
-                "the driver is not loaded: `modprobe option`, and its name in /etc/modules-load.d for the next boot".to_owned()
+                "the driver is not loaded: `modprobe option`, and add it to /etc/modules-load.d for the next boot".to_owned()
             };
             Finding::fail(check, message, advice)
         });

@@ -1,4 +1,4 @@
-//! Facts of the machine, as this process sees them. Nothing here judges.
+//! Facts of the machine, as this process sees them. This module does not judge them.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -20,12 +20,12 @@ use super::service::{Disk, QueueReport, Recovery, Refused, Trial, User, Watchdog
 use fleet::Fleet;
 use fleet::{accounts, private};
 
-/// Where rules are looked for (udev(7)), and how ours are called.
+/// The folders of udev's rules (udev(7)), and the name of ours.
 const RULES: [&str; 4] =
     ["/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
 const OUR_RULES: &str = "78-modemfleet.rules";
 
-/// Where units are looked for (systemd.unit(5)), and how ours is called.
+/// The folders of systemd's units (systemd.unit(5)), and the name of ours.
 const UNITS: [&str; 4] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -37,7 +37,7 @@ const OUR_UNIT: &str = "modemfleet.service";
 const USB: &str = "/sys/bus/usb/devices";
 const DRIVER: &str = "/sys/bus/usb-serial/drivers/option1";
 
-/// How often the disk is tried, and with how much: a small message.
+/// The number of writes of a trial, and the bytes of each: a small message.
 const SYNCS: usize = 9;
 const PIECE: [u8; 4_096] = [0x5a; 4_096];
 
@@ -45,9 +45,11 @@ const PIECE: [u8; 4_096] = [0x5a; 4_096];
 const TMPFS: u64 = 0x0102_1994;
 const RAMFS: u64 = 0x8584_58f6;
 
-/// The machine. It walks through /proc and /sys, and is nothing for the runtime's thread.
+/// Collects the facts of the machine. It walks through /proc and /sys: do not call it on the
+/// runtime's thread.
 ///
-/// `known` are the `vendor:product` of all models; `wants_usb` says whether the fleet looks for modems there.
+/// `known` are the `vendor:product` of all models; `wants_usb` is true if the fleet looks for
+/// modems on USB.
 pub fn gateway(known: &[String], wants_usb: bool) -> Gateway {
     let devices = usb_devices(known);
     Gateway {
@@ -73,7 +75,7 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A process of this name, as the kernel keeps it.
+/// Returns the id of a process of this name, as the kernel keeps the name.
 fn process(wanted: &str) -> Option<u32> {
     let all = fs::read_dir("/proc").ok()?.flatten();
     let mut pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -94,7 +96,7 @@ fn usb_devices(known: &[String]) -> Vec<(PathBuf, String)> {
     with_id.collect()
 }
 
-/// Whether one of a device's interfaces has a tty: `1-1/1-1:1.2/ttyUSB2`, or `…/tty/ttyACM0`.
+/// Reports whether an interface of a device has a tty: `1-1/1-1:1.2/ttyUSB2`, or `…/tty/ttyACM0`.
 fn has_tty(device: &Path) -> bool {
     let inside = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
     inside(device).any(|interface| {
@@ -103,7 +105,7 @@ fn has_tty(device: &Path) -> bool {
     })
 }
 
-/// Whose rights this process has.
+/// Returns the user whose rights this process has.
 pub fn user() -> User {
     let uid = geteuid().as_raw();
     let own = getegid();
@@ -115,7 +117,7 @@ pub fn user() -> User {
     User { uid, name: accounts::user_name(uid), groups: names }
 }
 
-/// The tty at which a modem is looked for, and the place on USB where it is.
+/// Describes the tty of a modem, and its place on USB.
 pub fn port(place: String, tty: Option<PathBuf>, usb_path: Option<&str>) -> Port {
     let node = tty.as_deref().and_then(node);
     let busy = tty
@@ -142,8 +144,8 @@ fn may(path: &Path, what: Access) -> bool {
     accessat(CWD, path, what, AtFlags::EACCESS).is_ok()
 }
 
-/// The disk of the queue: a file is written there, and removed again. `failing` is what the agent says of its
-/// commits, where this process is it.
+/// Tries the disk of the queue: a file is written there, and removed again. `failing` is the
+/// agent's report of its commits, if this process is the agent.
 pub fn disk(queue: &fleet::Queue, failing: Option<Option<Failing>>) -> Disk {
     let trial = trial(&queue.path).map_err(|error| refused(&error));
     let is_there = || has_open(&queue.path);
@@ -162,15 +164,15 @@ fn refused(error: &io::Error) -> Refused {
     Refused { why, words: error.to_string() }
 }
 
-/// Reports whether this process has a file of the folder open that is still there, in this place and not in the one that
-/// its folder was moved to.
+/// Reports whether this process has a file of the folder open that still has a name in this place.
+/// A file in a folder that was moved away does not count.
 fn has_open(folder: &Path) -> bool {
     let Ok(folder) = fs::canonicalize(folder) else { return false };
     let Ok(open) = fs::read_dir("/proc/self/fd") else { return true };
     let is_there = |fd: fs::DirEntry| {
         let Ok(path) = fs::read_link(fd.path()) else { return false };
-        // The link leads to the file itself. Its words `(deleted)` mean less than they say, and inode numbers
-        // too, on a file system on top of others: the number of its names tells.
+        // The link leads to the file itself. Neither its words `(deleted)` nor inode numbers are
+        // reliable on a file system on top of others: the number of names is.
         let has_name = fs::metadata(fd.path()).is_ok_and(|own| own.is_file() && own.nlink() > 0);
         has_name && path.starts_with(&folder)
     };
@@ -178,7 +180,7 @@ fn has_open(folder: &Path) -> bool {
 }
 
 fn trial(folder: &Path) -> io::Result<Trial> {
-    // The agent makes the folder where it is not there yet.
+    // The agent makes the folder if it does not exist yet.
     let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let path = there.join(format!(".modemfleet-doctor-{}", std::process::id()));
     let file = OpenOptions::new().write(true).create_new(true).open(&path);
@@ -226,7 +228,8 @@ pub fn recovery(fleet: &Fleet) -> Recovery {
     }
 }
 
-/// Whether a modem is looked for on USB, or at a tty that is there.
+/// Reports whether a modem is looked for on USB: by its USB path, without a port, or at a tty of
+/// USB.
 pub fn is_on_usb(matching: &fleet::Match) -> bool {
     let of_usb = |port: &PathBuf| {
         let name = name(port);
@@ -235,12 +238,12 @@ pub fn is_on_usb(matching: &fleet::Match) -> bool {
     matching.usb_path.is_some() || matching.port.as_ref().is_none_or(of_usb)
 }
 
-/// Who watches over this process, where it is the agent.
+/// Returns the watchdog of this process, if it is the agent.
 pub fn watched() -> Watchdog {
     sd_notify::watchdog_enabled().map_or(Watchdog::Unwatched, Watchdog::Watched)
 }
 
-/// Who will watch over an agent that does not run.
+/// Returns the watchdog of an agent that does not run.
 pub fn unit() -> Watchdog {
     let Some(path) = find(&UNITS, OUR_UNIT) else { return Watchdog::NoUnit };
     let text = fs::read_to_string(&path).unwrap_or_default();
@@ -252,7 +255,7 @@ pub fn unit() -> Watchdog {
     Watchdog::Unit(path, watches)
 }
 
-/// Why nobody was identified, in words that end with what it means.
+/// Formats the reason why no modem was identified, with all its causes.
 pub fn probe_failed(error: &probe::ProbeError) -> String {
     modem::session::Chain(error).to_string()
 }

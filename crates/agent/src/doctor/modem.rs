@@ -1,4 +1,4 @@
-//! One modem: who it is, its card, its network, its access point and its clock.
+//! One modem: its identity, its card, its network, its access point and its clock.
 
 use std::time::SystemTime;
 
@@ -12,41 +12,43 @@ use super::usb::LOST_IMEI;
 use discovery::is_identity;
 use fleet::{Owner, Roaming};
 
-/// Below this a connection breaks off now and then (LTE, NR: reference signal; 3GPP 36.133 measures to -140).
+/// Below this a connection breaks off now and then (LTE, NR: reference signal; 3GPP 36.133 measures
+/// to -140).
 const WEAK_RSRP_DBM: f64 = -110.0;
 
-/// The same for GSM and WCDMA, of all that is received.
+/// The same for GSM and WCDMA, of the total received power.
 const WEAK_RSSI_DBM: f64 = -100.0;
 
-/// Time zones that are not told are less.
+/// The least difference of clocks, in seconds, that an unknown time zone cannot explain.
 const FAR_OFF_S: u64 = 86_400;
 
 /// A PIN that the fleet file gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GivenPin {
-    /// None is given.
+    /// The file gives none.
     None,
-    /// One is given, and was not refused by this card.
+    /// The file gives a PIN that this card has not refused.
     Untried,
-    /// One is given, and this card refused it: it is not tried again.
+    /// The file gives a PIN that this card refused: it is not tried again.
     Refused,
 }
 
-/// What was seen of a modem.
+/// Observed facts of a modem.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// What it answered, or why it was not asked.
+    /// Its answers, or the reason why it was not asked.
     pub exam: Result<Exam, String>,
-    /// Where it stands and why, where an agent runs.
+    /// Its state and the reason, if an agent runs.
     pub state: Option<(State, Option<String>)>,
     /// The PIN of its card.
     pub pin: GivenPin,
-    /// What this machine's clock shows is right, as far as that is known.
+    /// True if this machine's clock is right, as far as known: the modem's may be set by it.
     pub may_set_clock: bool,
 }
 
 impl Seen {
-    /// What is to be said of it; the first fault that explains the others ends the list.
+    /// Returns the findings on the modem. Without an answer, or without a ready card, the checks
+    /// that depend on it are left out.
     pub fn findings(&self, modem: &fleet::Modem) -> Vec<Finding> {
         let exam = match &self.exam {
             Ok(exam) => exam,
@@ -71,16 +73,16 @@ impl Seen {
         let advice = match &self.state {
             _ if has_lost_imei(why) => LOST_IMEI,
             _ if why.contains("no profile speaks its dialect") => {
-                "docs/models.md says how a file of models makes it one that speaks like a known model, if it does"
+                "if the modem speaks like a known model, a file of models can say so: docs/models.md"
             }
             _ if why.contains("on PCIe") => {
-                "give it a carrier for USB, or set it to its USB mode; `modemfleet scan` shows the ports that it has then"
+                "use a carrier for USB, or set the modem to its USB mode; `modemfleet scan` then shows its ports"
             }
             Some((State::Failed, _)) => {
-                "correct `match` where another modem is meant; else `modemfleet log --trace MODEM` shows the dialogue, and without power for a moment it may come back"
+                "correct `match` if another modem is meant; else read the dialogue (`modemfleet log --trace MODEM`), and cut the modem's power for a moment"
             }
             _ => {
-                "look whether this is an AT port (`modemfleet scan`); unplug it and plug it in again, or take its power away"
+                "check that this is an AT port (`modemfleet scan`); unplug the modem and plug it in again, or cut its power"
             }
         };
         Finding::fail("modem", why.to_owned(), advice)
@@ -93,7 +95,7 @@ impl Seen {
             Err(why) => {
                 return Finding::warn(
                     check,
-                    format!("the modem does not tell: {why}"),
+                    format!("the modem gave no usable answer: {why}"),
                     "try again",
                 );
             }
@@ -103,13 +105,13 @@ impl Seen {
             Lock::None => Finding::ok(check, "ready"),
             Lock::SimPin2 | Lock::SimPuk2 => Finding::ok(
                 check,
-                "ready; it asks for its second PIN or PUK, which data does not need",
+                "ready; the SIM asks for its second PIN or PUK, which data does not need",
             ),
             Lock::SimPin => self.wants_pin(tries),
             Lock::SimPuk => Finding::fail(
                 check,
-                format!("locked after wrong PINs, and wants its PUK{}", left(tries.puk)),
-                "ask the operator for the PUK and enter it in a phone; after ten wrong ones the SIM is lost",
+                format!("locked after wrong PINs; it needs its PUK{}", left(tries.puk)),
+                "ask the operator for the PUK and enter it in a phone; ten wrong PUKs disable the SIM for ever",
             ),
             lock => match lock.bond() {
                 Some(bond) => Finding::fail(
@@ -127,21 +129,21 @@ impl Seen {
         match self.pin {
             GivenPin::None => Finding::fail(
                 check,
-                format!("wants its PIN{left}, and the fleet file has none"),
-                "give `pin: { file: … }` for this modem, or take the PIN off the SIM in a phone",
+                format!("needs its PIN{left}; the fleet file has none"),
+                "set `pin: { file: … }` for this modem, or remove the SIM's PIN in a phone",
             ),
             GivenPin::Refused => Finding::fail(
                 check,
                 format!("refused the PIN of the fleet file{left}; it is not tried again"),
-                "correct the PIN's file, then `modemfleet reload` (for a credential start the agent again): another PIN is tried once",
+                "correct the PIN's file, then `modemfleet reload` (a credential needs a restart of the agent): another PIN is tried once",
             ),
             GivenPin::Untried if tries.pin == Some(1) => Finding::fail(
                 check,
-                "wants its PIN, and has one try left, which the agent does not spend",
-                "enter the PIN in a phone or by hand: a right one gives the other tries back, a wrong one locks the SIM",
+                "needs its PIN, with one try left, which the agent does not use",
+                "enter the PIN in a phone or by hand: the right PIN restores the other tries, a wrong one locks the SIM",
             ),
             GivenPin::Untried => {
-                Finding::ok(check, format!("wants its PIN{left}, which the fleet file gives"))
+                Finding::ok(check, format!("needs its PIN{left}; the fleet file has it"))
             }
         }
     }
@@ -153,7 +155,7 @@ impl Seen {
             Err(why) => {
                 return Finding::warn(
                     check,
-                    format!("the modem does not tell: {why}"),
+                    format!("the modem gave no usable answer: {why}"),
                     "try again",
                 );
             }
@@ -164,7 +166,7 @@ impl Seen {
                 (None, _) => Finding::fail(
                     check,
                     "the modem has no context 1, and the fleet file names no access point",
-                    "give `apn: NAME`; the operator tells which",
+                    "set `apn: NAME`; the operator knows the name",
                 ),
                 (Some(_), "") => Finding::ok(check, "none: the network chooses"),
                 (Some(_), shown) => Finding::ok(check, format!("{shown}, the modem's own setting")),
@@ -174,22 +176,21 @@ impl Seen {
             wanted.kind.map_or(context.pdp_type.is_some(), |kind| context.pdp_type == Some(kind))
         });
         if has_kind && is_same_name(shown, &wanted.name) {
-            return Finding::ok(check, format!("{shown}, as the fleet file says"));
+            return Finding::ok(check, format!("{shown}, as in the fleet file"));
         }
         let kind = wanted.kind.map(|kind| format!(" ({})", kind.as_str())).unwrap_or_default();
-        let message =
-            format!("the modem has {shown:?}, and the fleet file says {:?}{kind}", wanted.name);
+        let message = format!("the modem has {shown:?}, the fleet file {:?}{kind}", wanted.name);
         match self.state {
             _ if modem.radio == Owner::Leave => Finding::warn(
                 check,
-                format!("{message}; `radio: leave` has the agent write none"),
-                "set it in the program that owns the radio, and leave `apn` out",
+                format!("{message}; with `radio: leave` the agent writes none"),
+                "set it in the program that owns the radio, and remove `apn` from the fleet file",
             ),
             None => Finding::ok(check, format!("{message}: the agent writes it when it starts")),
             Some(_) => Finding::warn(
                 check,
                 message,
-                "something else writes it too; unplug the modem and plug it in again, and the agent writes it",
+                "another program changes it; unplug the modem and plug it in again, and the agent writes it",
             ),
         }
     }
@@ -205,7 +206,7 @@ impl Seen {
             Err(why) => {
                 return Finding::warn(
                     check,
-                    format!("the modem does not tell: {why}"),
+                    format!("the modem gave no usable answer: {why}"),
                     "try again",
                 );
             }
@@ -216,18 +217,18 @@ impl Seen {
                 if off <= FAR_OFF_S {
                     return Finding::ok(check, format!("shows {shown}"));
                 }
-                format!("shows {shown}, {} days off this machine's", off / FAR_OFF_S)
+                format!("shows {shown}, {} days from this machine's time", off / FAR_OFF_S)
             }
-            _ => "is not set: no network told the time".to_owned(),
+            _ => "is not set: no network gave the time".to_owned(),
         };
         match (needs_it, self.may_set_clock) {
             (false, _) => {
-                Finding::ok(check, format!("{shown}; only TLS needs it, and no session has it"))
+                Finding::ok(check, format!("{shown}; only TLS needs it, and no session uses TLS"))
             }
             (true, true) => Finding::warn(
                 check,
-                format!("{shown}; certificates are judged by it"),
-                "the agent sets it by this machine's clock before it connects: make sure that this one is right",
+                format!("{shown}; certificates are checked against it"),
+                "the agent sets it from this machine's clock before it connects: check that clock",
             ),
             (true, false) => Finding::fail(
                 check,
@@ -243,7 +244,7 @@ fn unix(time: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// `, with 2 tries left`
+/// Returns words such as `, with 2 tries left`.
 fn left(tries: Option<u32>) -> String {
     match tries {
         Some(1) => ", with one try left".to_owned(),
@@ -266,8 +267,8 @@ fn identity(exam: &Exam, matching: &fleet::Match) -> Finding {
         if !fits {
             return Finding::fail(
                 "modem",
-                format!("the fleet file wants {key} {wanted}, and the modem there has {found}"),
-                "correct `match`, or plug in the modem that is meant; `modemfleet scan` shows all",
+                format!("the fleet file names {key} {wanted}, but the modem there has {found}"),
+                "correct `match`, or plug in the right modem; `modemfleet scan` lists all modems",
             );
         }
     }
@@ -283,17 +284,17 @@ fn unknown_card(pin: &Pin) -> Finding {
     if pin.sim_present == Some(false) {
         return Finding::fail(
             check,
-            "there is none",
-            "put one in, the right way round and up to its stop; some boards have two holders, or need power off first",
+            "no SIM is inserted",
+            "insert one, the right way round and up to its stop; some boards have two holders, or need the power off first",
         );
     }
     let advice = pin.code.and_then(cme_advice);
-    let text = pin.text.as_deref().unwrap_or("it gives no reason");
+    let text = pin.text.as_deref().unwrap_or("no reason is known");
     Finding::fail(
         check,
         format!("not ready: {text}"),
         advice.unwrap_or(
-            "wait half a minute and ask again; else take it out and put it in again, or try it in a phone",
+            "wait half a minute and try again; then take the SIM out and insert it again, or test it in a phone",
         ),
     )
 }
@@ -303,15 +304,19 @@ fn network(exam: &Exam, roaming: Roaming) -> Finding {
     let registration = match &exam.registration {
         Ok(registration) => registration,
         Err(why) => {
-            return Finding::warn(check, format!("the modem does not tell: {why}"), "try again");
+            return Finding::warn(
+                check,
+                format!("the modem gave no usable answer: {why}"),
+                "try again",
+            );
         }
     };
     let stat = registration.stat;
     if stat.is_registered() && stat.is_roaming() && roaming == Roaming::Deny {
         return Finding::fail(
             check,
-            "registered, but roaming, which `roaming: deny` forbids",
-            "`roaming: allow` for this modem, if its tariff allows it",
+            "registered, but roaming, and the fleet file has `roaming: deny`",
+            "set `roaming: allow` for this modem, if its tariff allows roaming",
         );
     }
     if stat.is_registered() {
@@ -320,20 +325,20 @@ fn network(exam: &Exam, roaming: Roaming) -> Finding {
     let (words, advice) = match stat {
         Stat::Denied => (
             "the network denies data to this SIM or this modem",
-            "ask the operator whether the SIM is active and data are booked, and whether the IMEI is blocked; try the SIM in a phone",
+            "ask the operator whether the SIM is active with a data plan, and whether the IMEI is blocked; test the SIM in a phone",
         ),
         Stat::NotRegistered => (
-            "not registered, and not looking for a network",
-            "the radio may be off (`AT+CFUN?` should say 1), or the operator was chosen by hand (`AT+COPS=0` chooses by itself)",
+            "not registered, and not searching for a network",
+            "the radio may be off (`AT+CFUN?` should answer 1), or the operator was chosen by hand (`AT+COPS=0` makes the choice automatic)",
         ),
         Stat::Searching => (
-            "looks for a network, and has found none yet",
-            "wait a minute after the plug-in; then antenna and place, and whether the modem has the operator's bands",
+            "searching for a network; none found yet",
+            "wait a minute after the plug-in; then check antenna and place, and whether the modem supports the operator's bands",
         ),
         Stat::Unknown => {
-            ("out of coverage", "look at antenna, its cable and place, and the operator's bands")
+            ("out of coverage", "check the antenna, its cable and place, and the operator's bands")
         }
-        other => (other.in_words(), "ask the operator whether data are booked for this SIM"),
+        other => (other.in_words(), "ask the operator whether this SIM has a data plan"),
     };
     let voice = if registration.voice_only { "; it is registered for voice only" } else { "" };
     Finding::fail(check, format!("{words} ({}){voice}", stat.as_str()), advice)
@@ -355,22 +360,22 @@ fn signal(exam: &Exam) -> Option<Finding> {
     let told: Vec<(bool, String)> = signals.iter().filter_map(strength).collect();
     let words: Vec<&str> = told.iter().map(|(_, words)| words.as_str()).collect();
     if told.is_empty() {
-        let advice = "try again in a minute; then look at the antenna";
+        let advice = "try again in a minute; then check the antenna";
         return is_registered
-            .then(|| Finding::warn(check, "the modem tells no strength of its signal", advice));
+            .then(|| Finding::warn(check, "the modem reports no signal strength", advice));
     }
     // A second radio may be weak beside a good one.
     if told.iter().all(|(weak, _)| *weak) {
         return Some(Finding::warn(
             check,
             format!("weak: {}", words.join(", ")),
-            "another place for the antenna, a better or second one, or a shorter cable",
+            "move the antenna, use a better or a second one, or a shorter cable",
         ));
     }
     Some(Finding::ok(check, words.join(", ")))
 }
 
-/// Whether a signal is weak, and how strong it is.
+/// Returns true if a signal is weak, with its strength in words.
 fn strength(signal: &Signal) -> Option<(bool, String)> {
     let rat = signal.rat.as_str();
     match (signal.rsrp_dbm, signal.rssi_dbm) {
@@ -380,7 +385,7 @@ fn strength(signal: &Signal) -> Option<(bool, String)> {
     }
 }
 
-/// Without a registration none is to be expected.
+/// Without a registration no address is expected.
 fn address(exam: &Exam) -> Option<Finding> {
     let check = "address";
     let is_registered = exam.registration.as_ref().is_ok_and(|r| r.stat.is_registered());
@@ -389,30 +394,30 @@ fn address(exam: &Exam) -> Option<Finding> {
         Ok(None) if is_registered => Some(Finding::fail(
             check,
             "registered, but the network gave no address",
-            "compare `apn` (name, type, user, password) with what the operator says; the SIM may have no data booked, or none left",
+            "compare `apn` (name, type, user, password) with the operator's data; the SIM may have no data plan, or no volume left",
         )),
         Ok(None) => None,
-        Err(why) => {
-            Some(Finding::warn(check, format!("the modem does not tell: {why}"), "try again"))
-        }
+        Err(why) => Some(Finding::warn(
+            check,
+            format!("the modem gave no usable answer: {why}"),
+            "try again",
+        )),
     }
 }
 
-/// What the running agent says of it beyond all that.
+/// Returns the finding on the state that the running agent reports.
 fn state((state, reason): &(State, Option<String>)) -> Option<Finding> {
-    let reason = reason.as_deref().unwrap_or("it gives no reason");
+    let reason = reason.as_deref().unwrap_or("no reason is known");
     let words = format!("{}: {reason}", state.as_str());
     match state {
         State::Failed => Some(Finding::fail(
             "state",
             words,
-            "the reason says what it waits for, and the log what was tried; a replug is a new start at once",
+            "see the reason, and the log for the recovery so far; unplug the modem and plug it in again to start at once",
         )),
-        State::Recovering => Some(Finding::warn(
-            "state",
-            words,
-            "wait: what may be done to bring it back is done; docs/recovery.md says what",
-        )),
+        State::Recovering => {
+            Some(Finding::warn("state", words, "wait: recovery is under way, see docs/recovery.md"))
+        }
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! The tty of a modem: whether it is there, may be opened, and is nobody else's.
+//! The tty of a modem: it must exist, may be opened, and is not in use by another program.
 
 use std::path::PathBuf;
 
@@ -7,83 +7,80 @@ use modem::holder::Busy;
 use super::Finding;
 use super::service::User;
 
-/// What was seen of a tty.
+/// Observed facts of a tty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
-    /// Where the modem is looked for, in words.
+    /// The place of the modem, in words.
     pub place: String,
-    /// The tty; absent where the modem is looked for on USB and is not there.
+    /// The tty; absent if the modem is looked for on USB and is not there.
     pub tty: Option<PathBuf>,
-    /// Its node, where there is one.
+    /// Its node, if there is one.
     pub node: Option<Node>,
-    /// Another process that has it.
+    /// Another process that holds it.
     pub busy: Option<Busy>,
-    /// Whether something is plugged in at its place.
+    /// True if a device is plugged in at its place.
     pub is_plugged: bool,
 }
 
 /// A node of the file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Whether it is a character device.
+    /// True if it is a character device.
     pub is_device: bool,
     /// The last nine bits of its mode.
     pub mode: u32,
-    /// Name or number of its owner.
+    /// The name or number of its owner.
     pub owner: String,
-    /// Name or number of its group.
+    /// The name or number of its group.
     pub group: String,
-    /// Whether this process may read and write it.
+    /// True if this process may read and write it.
     pub may_open: bool,
 }
 
 impl Port {
-    /// What is to be said of it.
+    /// Returns the finding on the port.
     pub fn finding(&self, user: &User) -> Finding {
         let check = "port";
         let Some(tty) = self.tty.as_ref().map(|tty| tty.display()) else {
             if self.is_plugged {
                 return Finding::fail(
                     check,
-                    format!(
-                        "what is plugged in at {} has no serial port that can be used",
-                        self.place
-                    ),
-                    "the lines on `usb` and `driver` say what is there, and what to do",
+                    format!("the device at {} has no usable serial port", self.place),
+                    "see the findings of `usb` and `driver`",
                 );
             }
             return Finding::fail(
                 check,
                 format!("{} is not plugged in", self.place),
-                "`modemfleet scan` shows which modems are there; look at cable, supply and `match`",
+                "`modemfleet scan` lists the modems; check cable, power supply and `match`",
             );
         };
         let Some(node) = &self.node else {
             return Finding::fail(
                 check,
                 format!("{tty} is not there"),
-                "look at cable, supply and `match.port`; `modemfleet scan` shows the ports of USB modems, whose numbers change: match those by `imei` or `usb_path`",
+                "check cable, power supply and `match.port`; `modemfleet scan` lists the ports of USB modems. Their numbers change: match USB modems by `imei` or `usb_path`",
             );
         };
         if !node.is_device {
             let advice = "name the tty of an AT port in `match.port`";
-            return Finding::fail(check, format!("{tty} is no device"), advice);
+            return Finding::fail(check, format!("{tty} is not a device"), advice);
         }
         let Node { mode, owner, group, .. } = node;
         if !node.may_open {
             let message = format!(
-                "{tty} belongs to {owner}:{group} with mode {mode:04o}, and {user} may not open it"
+                "{tty} belongs to {owner}:{group} with mode {mode:04o}, so {user} cannot open it"
             );
             return Finding::fail(check, message, rights(node, user));
         }
         if let Some(busy) = &self.busy {
             return held(check, busy);
         }
-        Finding::ok(check, format!("{tty} is there and may be opened by {user}"))
+        Finding::ok(check, format!("{tty} is there, and {user} can open it"))
     }
 }
 
-/// A port that another program has.
+/// Returns the finding on a port that another program holds.
 pub fn held(check: &str, busy: &Busy) -> Finding {
     let holder = busy.holder.as_ref().map_or("", |holder| holder.name.as_str());
     let advice = if holder == "ModemManager" {
@@ -94,16 +91,16 @@ pub fn held(check: &str, busy: &Busy) -> Finding {
     Finding::fail(check, busy.to_string(), advice)
 }
 
-/// How the user gets the right.
+/// Advises how the user gets the right to open the tty.
 fn rights(node: &Node, user: &User) -> String {
     let group = &node.group;
     if node.mode & 0o060 == 0o060 && group != "root" {
         let name = user.name.as_deref().unwrap_or("USER");
         return format!(
-            "`usermod -aG {group} {name}` and start the agent again, or install the udev rules (deploy/udev), which give the AT ports to the group modemfleet-devices"
+            "`usermod -aG {group} {name}` and restart the agent, or install the udev rules (deploy/udev), which give the AT ports to the group modemfleet-devices"
         );
     }
-    "its mode lets no group in: install the udev rules (deploy/udev), or for another tty write a rule with `GROUP=\"dialout\", MODE=\"0660\"`".to_owned()
+    "its mode gives no group access: install the udev rules (deploy/udev), or for another tty write a rule with `GROUP=\"dialout\", MODE=\"0660\"`".to_owned()
 }
 
 #[cfg(test)]
@@ -144,14 +141,14 @@ mod tests {
             ),
             (
                 Port { tty: None, ..good.clone() },
-                "what is plugged in at USB 1-1 has no serial port that can be used",
+                "the device at USB 1-1 has no usable serial port",
                 "`usb` and `driver`",
             ),
             (Port { node: None, ..good.clone() }, "/dev/ttyUSB2 is not there", "match.port"),
-            (with(Node { is_device: false, ..node.clone() }), "is no device", "AT port"),
+            (with(Node { is_device: false, ..node.clone() }), "is not a device", "AT port"),
             (
                 with(Node { may_open: false, ..node.clone() }),
-                "belongs to root:dialout with mode 0660, and the user gw (uid 1000) may not",
+                "belongs to root:dialout with mode 0660, so the user gw (uid 1000) cannot",
                 "usermod -aG dialout gw",
             ),
             (with(Node { may_open: false, mode: 0o600, ..node }), "mode 0600", "MODE=\"0660\""),

@@ -1,4 +1,4 @@
-//! Rights of others than the agent to use the files of queue and inbox.
+//! Rights of other users to the files of queue and inbox.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,19 @@ use fleet::private::Openings;
 pub struct Rights {
     /// The folder in the fleet file.
     pub path: PathBuf,
-    /// Rights of others in it.
+    /// Rights of other users in it.
     pub openings: Openings,
 }
 
 impl Rights {
-    /// Returns what is to be said of it; nothing if all is as it should be.
+    /// Returns the finding on the rights; none if all is as it should be.
     pub fn finding(&self) -> Option<Finding> {
         let (check, path) = ("rights", self.path.display());
         if let Some(mode) = self.openings.is_writable() {
             return Some(Finding::warn(
                 check,
                 format!(
-                    "other users may write to {path} (mode {mode:04o}): they can take its files away, or put others in their place"
+                    "other users can write to {path} (mode {mode:04o}): they can remove or replace its files"
                 ),
                 format!("`chmod go-w {path}`"),
             ));
@@ -30,7 +30,7 @@ impl Rights {
         let Some(first) = self.openings.files.first() else {
             let mode = self.openings.folder?;
             let words = format!(
-                "other users may look into {path} (mode {mode:04o}), and read no file of the agent there"
+                "other users can list {path} (mode {mode:04o}), but read no file of the agent in it"
             );
             return Some(Finding::ok(check, words));
         };
@@ -41,8 +41,8 @@ impl Rights {
         };
         Some(Finding::warn(
             check,
-            format!("other users may use {first}{more}: messages are in it in clear"),
-            format!("start the agent again, which closes them, or `chmod -R go= {path}`"),
+            format!("other users have access to {first}{more}, which holds messages in clear text"),
+            format!("restart the agent, which corrects the modes, or `chmod -R go= {path}`"),
         ))
     }
 }
@@ -61,10 +61,14 @@ mod tests {
         assert_eq!(of(None, &[]), None);
         let found = of(Some(0o755), &[]).unwrap();
         assert_eq!(found.level, Level::Ok);
-        assert!(found.message.contains("look into /q (mode 0755)"), "{found:?}");
+        assert!(found.message.contains("list /q (mode 0755)"), "{found:?}");
         for (found, message, advice) in [
             (of(Some(0o1777), &["/q/queue.db"]), "write to /q (mode 1777)", "chmod go-w /q"),
-            (of(None, &["/q/queue.db"]), "may use /q/queue.db: messages", "chmod -R go= /q"),
+            (
+                of(None, &["/q/queue.db"]),
+                "access to /q/queue.db, which holds messages",
+                "chmod -R go= /q",
+            ),
             (of(Some(0o755), &["/q/a", "/q/b", "/q/c"]), "/q/a and 2 more in its folder", "start"),
         ] {
             let found = found.unwrap();

@@ -1,4 +1,5 @@
-//! The agent's own ground: its user, its queue's disk, who recovers modems for it, who watches over it.
+//! The agent's surroundings: its user, its queue's disk, the recovery of its modems, and its
+//! watchdog.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,20 +9,20 @@ use queue::Failing;
 
 use super::Finding;
 
-/// Each hand-in waits for one sync: slower than this and applications notice.
+/// Each publish waits for one sync: applications notice a slower one.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// Slower than this nobody hands in anything.
+/// Publishes practically stop at a slower sync.
 const STUCK: Duration = Duration::from_secs(2);
 
-/// Whose rights count.
+/// The user whose rights count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Its number.
+    /// Its uid.
     pub uid: u32,
-    /// Its name, where the machine tells.
+    /// Its name, if the machine knows it.
     pub name: Option<String>,
-    /// Names or numbers of its groups.
+    /// The names or numbers of its groups.
     pub groups: Vec<String>,
 }
 
@@ -34,107 +35,108 @@ impl fmt::Display for User {
     }
 }
 
-/// What was seen of the queue's folder.
+/// Observed facts of the queue's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     /// The folder in the fleet file.
     pub path: PathBuf,
-    /// The most bytes that the queue may have.
+    /// The most bytes that the queue may hold.
     pub max_bytes: u64,
-    /// What the trial came to.
+    /// The result of the trial.
     pub trial: Result<Trial, Refused>,
-    /// The agent's word on it, if it runs.
+    /// The running agent's report on it.
     pub agent: Option<QueueReport>,
 }
 
-/// Why the trial failed.
+/// The failure of a trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The cure.
+    /// The cause, which determines the cure.
     pub why: Why,
-    /// The system's words.
+    /// The system's error.
     pub words: String,
 }
 
-/// A reason not to write, by its cure.
+/// The cause of a failed write. Each has a cure of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// The file system is full, or this user's share of it.
+    /// The file system is full, or this user's quota.
     Full,
-    /// The file system can only be read.
+    /// The file system is read-only.
     ReadOnly,
     /// The medium fails.
     Io,
-    /// The folder belongs to somebody else.
+    /// The folder belongs to another user.
     Denied,
-    /// Anything else.
+    /// Any other cause.
     Other,
 }
 
-/// The word of a running agent on its queue's folder.
+/// The report of a running agent on its queue's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueReport {
-    /// Why its last commit failed, if it did.
+    /// The cause of its last commit's failure, if it failed.
     pub failing: Option<Failing>,
-    /// The files that it has open are those in the folder.
+    /// True if the files that it has open are those in the folder.
     pub is_there: bool,
 }
 
-/// A file written and synced some times over in the queue's folder, or in the next one above that is there.
+/// The result of several synced writes to the queue's folder, or to the nearest existing folder
+/// above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trial {
-    /// Time of a write and its sync, half of the tries being faster.
+    /// The median time of a write and its sync.
     pub median: Duration,
-    /// The slowest.
+    /// The longest time.
     pub worst: Duration,
-    /// Bytes that are free there for this user.
+    /// Free bytes there for this user.
     pub free: u64,
-    /// Whether what is there is gone with the power: a tmpfs.
+    /// True if a power loss deletes the folder: a tmpfs.
     pub is_volatile: bool,
 }
 
-/// What was seen of the socket of `modemfleet recover`.
+/// Observed facts of the socket of `modemfleet recover`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
-    /// Where it is looked for.
+    /// The path of the socket.
     pub socket: PathBuf,
-    /// Whether it is there; then whether this user may write to it.
+    /// True if this user may write to the socket; `None` if there is no socket.
     pub may_ask: Option<bool>,
-    /// Whether a modem of the fleet is on USB, and may be reset there.
+    /// True if a modem of the fleet is on USB, and may be reset there.
     pub is_wanted: bool,
-    /// Modems that name a power script.
+    /// The modems that name a power script.
     pub scripts: Vec<String>,
 }
 
-/// Who starts the agent again where it hangs.
+/// The watchdog that restarts a hanging agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watchdog {
-    /// The agent runs, and systemd wants a sign of life this often.
+    /// The agent runs, and systemd expects a sign of life at this interval.
     Watched(Duration),
-    /// The agent runs, and nobody watches.
+    /// The agent runs without a watchdog.
     Unwatched,
-    /// No agent runs; its unit is in this file, and says whether it is to be watched.
+    /// No agent runs; its unit is in this file, and the flag is true if it has a watchdog.
     Unit(PathBuf, bool),
-    /// No agent runs, and there is no unit.
+    /// No agent runs, and it has no unit.
     NoUnit,
 }
 
 impl User {
-    /// What is to be said of it; whether it is that of a running agent.
+    /// Returns the finding on the user; `is_agents` is true if it is that of a running agent.
     pub fn finding(&self, is_agents: bool) -> Finding {
         let groups = self.groups.join(", ");
         if self.uid == 0 && is_agents {
             return Finding::warn(
                 "user",
                 "the agent runs as root",
-                "it needs no more than ttys and its folder: deploy/systemd/modemfleet.service has a user for it",
+                "it needs only ttys and its folder: deploy/systemd/modemfleet.service runs it as a user of its own",
             );
         }
         if self.uid == 0 {
             return Finding::warn(
                 "user",
-                "this is root, which may open everything: whether the agent's user may is not seen",
-                "`sudo -u modemfleet modemfleet doctor` asks as the agent's user",
+                "doctor runs as root, which can open everything; the rights of the agent's user are not checked",
+                "`sudo -u modemfleet modemfleet doctor` checks as the agent's user",
             );
         }
         Finding::ok("user", format!("{self}, in the groups {groups}"))
@@ -142,7 +144,7 @@ impl User {
 }
 
 impl Disk {
-    /// What is to be said of it.
+    /// Returns the finding on the disk.
     pub fn finding(&self) -> Finding {
         let (check, path) = ("disk", self.path.display());
         if let Some(finding) = self.gone().or_else(|| self.refuses()) {
@@ -152,29 +154,29 @@ impl Disk {
         let Trial { median, worst, free, is_volatile } = trial;
         let took = format!("a sync takes {}, at worst {}", ms(*median), ms(*worst));
         if *median >= STUCK {
-            let advice = "the medium is dying or far too slow: put the queue on another one";
+            let advice = "the medium is failing or far too slow: put the queue on another one";
             return Finding::fail(check, format!("{path}: {took}"), advice);
         }
         if *free < self.max_bytes {
             let (free, max) = (bytesize::ByteSize::b(*free), bytesize::ByteSize::b(self.max_bytes));
             return Finding::warn(
                 check,
-                format!("{path}: {free} are free, and the queue may grow to {max}"),
-                "free some, or lower `queue: { max_bytes: … }`: a full disk refuses messages (507)",
+                format!("{path}: {free} are free, but the queue can grow to {max}"),
+                "free some space, or lower `queue: { max_bytes: … }`: a full disk refuses messages (507)",
             );
         }
         if *is_volatile {
             return Finding::warn(
                 check,
-                format!("{path} is in memory (tmpfs): a power loss takes all that waits"),
-                "give `queue: { path: … }` a folder on a disk, such as /var/lib/modemfleet/queue",
+                format!("{path} is in memory (tmpfs): a power loss deletes all queued messages"),
+                "set `queue: { path: … }` to a folder on a disk, such as /var/lib/modemfleet/queue",
             );
         }
         if *median >= SLOW {
             return Finding::warn(
                 check,
-                format!("{path}: {took}, for which each hand-in waits"),
-                "a better card or disk; `queue: { fsync: interval }` where the last second may be lost with the power",
+                format!("{path}: {took}, and each publish waits for a sync"),
+                "use a better card or disk; or `queue: { fsync: interval }`, if a power loss may cost the last second",
             );
         }
         Finding::ok(check, format!("{path}: {took}"))
@@ -182,7 +184,7 @@ impl Disk {
 }
 
 impl Disk {
-    /// The agent writes where nobody finds it.
+    /// Reports that the agent writes to files that are no longer in the folder.
     fn gone(&self) -> Option<Finding> {
         let told = self.agent?;
         let is_gone = !told.is_there || told.failing == Some(Failing::Removed);
@@ -190,13 +192,13 @@ impl Disk {
         is_gone.then(|| {
             Finding::fail(
                 "disk",
-                format!("{path} was removed or replaced under the agent: what it takes now is gone with its process"),
-                "hand in nothing more, let it deliver what it holds (`modemfleet queue stat`), and restart it; then find what deletes that folder, or mounts over it",
+                format!("{path} was removed or replaced while the agent runs: messages that it accepts now are lost when it ends"),
+                "publish nothing more, let the agent deliver its messages (`modemfleet queue stat`), and restart it; then find the program that deletes that folder or mounts over it",
             )
         })
     }
 
-    /// Nothing can be written there, for this process or for the agent.
+    /// Reports that this process or the agent cannot write there.
     fn refuses(&self) -> Option<Finding> {
         let refused = self.trial.as_ref().err();
         let (why, words) = match (refused, self.agent.and_then(|told| told.failing)) {
@@ -210,7 +212,7 @@ impl Disk {
         let message = match why {
             Why::Full => format!("the disk of the queue's folder {path} is full: {words}"),
             Why::ReadOnly => {
-                format!("the file system of the queue's folder {path} can only be read: {words}")
+                format!("the file system of the queue's folder {path} is read-only: {words}")
             }
             Why::Io => format!("the disk of the queue's folder {path} fails: {words}"),
             Why::Denied | Why::Other => {
@@ -222,7 +224,7 @@ impl Disk {
 }
 
 impl Why {
-    /// Returns what the queue's word for it asks for.
+    /// Returns the cause that the queue reports.
     fn of(failing: Failing) -> Self {
         match failing {
             Failing::DiskFull => Self::Full,
@@ -235,18 +237,18 @@ impl Why {
     fn advice(self) -> &'static str {
         match self {
             Self::Full => {
-                "remove other files from its file system (`df -h`, or `df -i` where the inodes are used up): the agent goes on by itself, and a restart would publish again what is delivered and not recorded"
+                "remove other files from its file system (`df -h`, or `df -i` if the inodes are used up): the agent then continues by itself. Do not restart it: messages whose delivery is not recorded would be published again"
             }
             Self::ReadOnly => {
-                "the kernel does that after an error: see `dmesg`, check the file system and mount it again for writing; a unit with ProtectSystem=strict needs the folder in `ReadWritePaths=`"
+                "the kernel makes a file system read-only after an error: see `dmesg`, check it and mount it for writing again; a unit with ProtectSystem=strict needs the folder in `ReadWritePaths=`"
             }
             Self::Io => {
-                "see `dmesg`; stop the agent, copy the folder to another disk while it can be read, and give `queue: { path: … }` that"
+                "see `dmesg`; stop the agent, copy the folder to another disk while it is readable, and set `queue: { path: … }` to the copy"
             }
             Self::Denied => {
-                "make the agent's user its owner (`chown modemfleet`, mode 0700), or give `queue: { path: … }` another place"
+                "make the agent's user its owner (`chown modemfleet`, mode 0700), or set `queue: { path: … }` to another folder"
             }
-            Self::Other => "see the agent's log, or give `queue: { path: … }` another place",
+            Self::Other => "see the agent's log, or set `queue: { path: … }` to another folder",
         }
     }
 }
@@ -257,7 +259,7 @@ fn ms(time: Duration) -> String {
 }
 
 impl Recovery {
-    /// What is to be said of it; nothing where nobody would ask there.
+    /// Returns the finding on the socket; none if no modem needs it.
     pub fn finding(&self) -> Option<Finding> {
         let (check, socket) = ("recovery", self.socket.display());
         if !self.is_wanted && self.scripts.is_empty() {
@@ -268,18 +270,18 @@ impl Recovery {
             (Some(true), _) => Finding::ok(check, format!("{socket} resets modems for the agent")),
             (Some(false), _) => Finding::fail(
                 check,
-                format!("{socket} is there, and this user may not write to it"),
-                "it belongs to the group modemfleet: run the agent as that",
+                format!("{socket} is there, but this user cannot write to it"),
+                "it belongs to the group modemfleet: run the agent with that group",
             ),
             (None, true) => Finding::warn(
                 check,
-                format!("{socket} is not there: no USB device can be reset"),
+                format!("{socket} does not exist: no USB device can be reset"),
                 enable,
             ),
             (None, false) => Finding::fail(
                 check,
                 format!(
-                    "{socket} is not there, and `power_script` of {} needs it",
+                    "{socket} does not exist, and `power_script` of {} needs it",
                     self.scripts.join(", ")
                 ),
                 enable,
@@ -289,17 +291,18 @@ impl Recovery {
 }
 
 impl Watchdog {
-    /// What is to be said of it.
+    /// Returns the finding on the watchdog.
     pub fn finding(&self) -> Finding {
         let check = "watchdog";
-        let install = "run it as deploy/systemd/modemfleet.service, which has WatchdogSec=30s";
+        let install =
+            "run the agent with deploy/systemd/modemfleet.service, which has WatchdogSec=30s";
         match self {
             Self::Watched(limit) => {
                 let every = humantime::format_duration(*limit);
-                Finding::ok(check, format!("systemd wants a sign of life each {every}"))
+                Finding::ok(check, format!("systemd expects a sign of life each {every}"))
             }
             Self::Unwatched => {
-                Finding::warn(check, "nobody starts the agent again where it hangs", install)
+                Finding::warn(check, "no watchdog restarts the agent if it hangs", install)
             }
             Self::Unit(path, true) => {
                 Finding::ok(check, format!("{} has a watchdog", path.display()))
@@ -359,7 +362,7 @@ mod tests {
             &of(Ok(Trial { median: ms(2_000), ..trial.clone() })),
             Level::Fail,
             "2000.0 ms",
-            "dying",
+            "failing",
         );
         check(
             &of(Ok(Trial { free: 1 << 20, ..trial.clone() })),
@@ -379,7 +382,7 @@ mod tests {
     fn a_disk_that_is_not_written_is_cured_by_what_ails_it() {
         for (why, message, advice) in [
             (Why::Full, "is full: words", "`df -h`"),
-            (Why::ReadOnly, "can only be read: words", "ReadWritePaths="),
+            (Why::ReadOnly, "is read-only: words", "ReadWritePaths="),
             (Why::Io, "fails: words", "copy the folder to another disk"),
             (Why::Denied, "cannot be written: words", "chown modemfleet"),
             (Why::Other, "cannot be written: words", "the agent's log"),
@@ -407,9 +410,9 @@ mod tests {
             (
                 Failing::DiskFull,
                 "is full: the agent's last commit failed",
-                "a restart would publish",
+                "would be published again",
             ),
-            (Failing::ReadOnly, "can only be read", "dmesg"),
+            (Failing::ReadOnly, "is read-only", "dmesg"),
             (Failing::Io, "fails: the agent's", "another disk"),
             (Failing::Other, "cannot be written", "log"),
         ] {
@@ -425,9 +428,9 @@ mod tests {
         };
         assert_eq!(of(None, false, &[]), None);
         check(&of(Some(true), true, &[]).unwrap(), Level::Ok, "/run/r.sock", "");
-        check(&of(None, true, &[]).unwrap(), Level::Warn, "is not there", "systemctl enable");
+        check(&of(None, true, &[]).unwrap(), Level::Warn, "does not exist", "systemctl enable");
         check(&of(None, false, &["north"]).unwrap(), Level::Fail, "of north", "systemctl enable");
-        check(&of(Some(false), true, &[]).unwrap(), Level::Fail, "may not write", "group");
+        check(&of(Some(false), true, &[]).unwrap(), Level::Fail, "cannot write", "group");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One session: its broker as configured, what it signs in with, its certificates, and where it stands.
+//! One session: its broker as configured, its credentials, its certificates, and its state.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::Finding;
 use fleet::pem::Validity;
 use fleet::{Access, Session};
 
-/// Certificates that expire sooner are to be renewed.
+/// The time before an expiry at which a certificate should be renewed.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
 
 /// The two ports of MQTT (IANA).
@@ -22,48 +22,48 @@ const SECURED: u16 = 8_883;
 pub struct Secret {
     /// Its key in the fleet file.
     pub key: &'static str,
-    /// Where it lies, in words.
+    /// Its place, in words.
     pub place: String,
-    /// Why it cannot be used, where it cannot.
+    /// The reason why it cannot be used, if so.
     pub fault: Option<String>,
-    /// Its file, where any user of the machine may read it.
+    /// Its file, if any user of the machine may read it.
     pub open_to_all: Option<PathBuf>,
 }
 
-/// A file of certificates that could be read.
+/// A readable file of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificates {
     /// `ca` or `cert`.
     pub key: &'static str,
-    /// Where it lies.
+    /// Its place, in words.
     pub place: String,
-    /// From when until when each is valid.
+    /// The period in which each is valid.
     pub valid: Vec<Validity>,
-    /// Whether the private key belongs to it, where that can be told.
+    /// True if the private key belongs to it; `None` if that cannot be checked.
     pub fits_key: Option<bool>,
 }
 
-/// What was seen of a session.
+/// Observed facts of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
-    /// What it signs in with.
+    /// The secrets that it signs in with.
     pub secrets: Vec<Secret>,
-    /// What of its certificates could be read.
+    /// Its readable certificates.
     pub certificates: Vec<Certificates>,
-    /// Whether its modem's profile speaks TLS, where the modem is known.
+    /// True if its modem's profile speaks TLS; `None` if the modem is not known.
     pub speaks_tls: Option<bool>,
-    /// Whether its modem can sign in at Alibaba Cloud by itself, where the modem is known.
+    /// True if its modem can sign in to Alibaba Cloud by itself; `None` if the modem is not known.
     pub signs_aliyun: Option<bool>,
-    /// Whether its device secret looks like one, where it could be read.
+    /// True if its device secret could be read and does not look like one.
     pub has_odd_secret: bool,
-    /// Where it stands, where an agent runs.
+    /// Its state, if an agent runs.
     pub state: Option<SessionState>,
-    /// What is now.
+    /// The present time.
     pub now: SystemTime,
 }
 
 impl Seen {
-    /// What is to be said of it.
+    /// Returns the findings on the session.
     pub fn findings(&self, session: &Session) -> Vec<Finding> {
         let mut findings = vec![broker(session)];
         findings.extend(self.credentials());
@@ -83,7 +83,8 @@ impl Seen {
         findings
     }
 
-    /// What Alibaba Cloud gives out looks always the same.
+    /// Checks the product key, the device secret and the host. Alibaba Cloud gives them a fixed
+    /// form.
     fn triple(&self, session: &Session) -> Vec<Finding> {
         let check = "credentials";
         let Access::Aliyun { device, options, modem_signs, .. } = &session.access else {
@@ -93,8 +94,8 @@ impl Seen {
         if *modem_signs && self.signs_aliyun == Some(false) {
             findings.push(Finding::fail(
                 check,
-                "`aliauth: true`, and this modem cannot sign in by itself",
-                "leave `aliauth` out: the agent signs",
+                "`aliauth: true`, but this modem cannot sign in by itself",
+                "remove `aliauth`: the agent then signs",
             ));
         }
         let key = device.product_key();
@@ -104,22 +105,22 @@ impl Seen {
                 format!(
                     "{key:?} does not look like a product key, which has 11 letters and digits"
                 ),
-                "copy it from the device's page of the console; it is not the product's name",
+                "copy it from the device's page in the console; the product's name is something else",
             ));
         }
         if self.has_odd_secret {
             findings.push(Finding::warn(
                 check,
                 "the device secret does not look like one, which has 32 letters and digits",
-                "copy it from the device's page of the console; the product's secret is another, and so is a password made of it",
+                "copy it from the device's page in the console; the product's secret and a computed password are something else",
             ));
         }
         let (host, _) = device.address(options);
         if let Some(owner) = device.foreign_host(&host) {
             findings.push(Finding::fail(
                 check,
-                format!("the host belongs to the product {owner}, and the device to {key}"),
-                "leave `host` out: it follows from the product key and the region",
+                format!("the host belongs to the product {owner}, but the device to {key}"),
+                "remove `host`: it follows from the product key and the region",
             ));
         }
         findings
@@ -133,18 +134,18 @@ impl Seen {
             findings.push(Finding::fail(
                 check,
                 "this modem's profile does not speak TLS",
-                "another modem for this session (`modemfleet profiles list` says which can), or a broker with mqtt://",
+                "use another modem for this session (`modemfleet profiles list` shows which can), or a broker with mqtt://",
             ));
         }
         if tls.is_insecure() {
             findings.push(Finding::warn(
                 check,
-                "`insecure: true`: the broker's certificate is not checked, and whoever is on the way can read and change everything",
-                "give the authority's certificate: `tls: { ca: FILE }`",
+                "`insecure: true`: the broker's certificate is not checked, so anyone on the network path can read and change everything",
+                "set the certificate of its authority: `tls: { ca: FILE }`",
             ));
         }
         findings.extend(self.certificates.iter().flat_map(|file| self.certificate(file)));
-        // A file that could not be read is told with the credentials.
+        // A file that could not be read is reported with the credentials.
         let all_read = self.secrets.iter().all(|secret| secret.fault.is_none());
         if findings.is_empty() && all_read {
             let until = self.certificates.iter().flat_map(|file| &file.valid).map(|v| v.until);
@@ -174,7 +175,7 @@ impl Seen {
                 findings.push(Finding::fail(
                     check,
                     message,
-                    "look at this machine's clock; else wait, or have it made anew",
+                    "check this machine's clock; else wait for that day, or get a new certificate",
                 ));
             } else if until.duration_since(self.now).is_ok_and(|left| left < SOON) {
                 let message =
@@ -187,33 +188,33 @@ impl Seen {
             findings.push(Finding::warn(
                 check,
                 message,
-                "keep the one that signed the broker's: whether modems read more than the first is not known",
+                "keep only the one that signed the broker's: modems may read only the first",
             ));
         }
         if *fits_key == Some(false) {
             findings.push(Finding::fail(
                 check,
                 format!("`key` is not the private key of the certificate in {place}"),
-                "`cert` and `key` have to be a pair: `openssl x509 -noout -pubkey` and `openssl pkey -pubout` print the same of both",
+                "`cert` and `key` must be a pair: `openssl x509 -noout -pubkey` and `openssl pkey -pubout` must print the same",
             ));
         }
         findings
     }
 }
 
-/// What is wrong with a secret, if anything.
+/// Returns the finding on a secret that cannot be used, or that any user may read.
 pub fn unusable(secret: &Secret) -> Option<Finding> {
     let check = "credentials";
     if let Some(fault) = &secret.fault {
         let taken_up = match secret.key {
-            "pin" => "then `modemfleet reload`; for a credential start the agent again",
-            _ => "it is read anew at each connect, so that the agent need not start again",
+            "pin" => "then `modemfleet reload`; a credential needs a restart of the agent",
+            _ => "it is read again at each connect, without a restart of the agent",
         };
-        let advice = format!("put {} right; {taken_up}", secret.place);
+        let advice = format!("correct {}; {taken_up}", secret.place);
         return Some(Finding::fail(check, fault.clone(), advice));
     }
     let file = secret.open_to_all.as_ref()?.display();
-    let message = format!("every user of this machine may read {file}");
+    let message = format!("every user of this machine can read {file}");
     Some(Finding::warn(check, message, format!("`chmod 600 {file}`")))
 }
 
@@ -233,9 +234,9 @@ fn broker(session: &Session) -> Finding {
         return Finding::warn(
             check,
             format!(
-                "{shown}: the modem connects by its own network, where that is the modem itself"
+                "{shown}: the modem connects through its own network, in which that address is the modem itself"
             ),
-            "name the broker as it is seen from the internet; only simulated modems reach this one",
+            "use the broker's address on the internet; only simulated modems reach this one",
         );
     }
     if (secured && port == PLAIN) || (!secured && port == SECURED) {
@@ -243,14 +244,14 @@ fn broker(session: &Session) -> Finding {
         return Finding::warn(
             check,
             format!("{shown}: this port is usually for {}", if secured { "mqtt" } else { "mqtts" }),
-            format!("brokers have {scheme} at {usual}"),
+            format!("brokers usually have {scheme} at {usual}"),
         );
     }
     if is_private(address) {
         return Finding::warn(
             check,
-            format!("{shown} is a private address: the modem connects by its own network"),
-            "it is reached only where the access point leads there (a private APN); else name the broker as it is seen from the internet",
+            format!("{shown} is a private address, but the modem connects through its own network"),
+            "only a private APN that leads there reaches it; else use the broker's address on the internet",
         );
     }
     Finding::ok(check, shown)
@@ -264,15 +265,15 @@ fn is_private(address: Option<IpAddr>) -> bool {
     }
 }
 
-/// A reason may end with what to try: `… failed with code 3 (socket connect failed): check the broker's …`.
+/// Splits a reason that ends with advice:
+/// `… failed with code 3 (socket connect failed): check the broker's …`.
 fn parts(reason: Option<&str>) -> (&str, &str) {
-    let reason = reason.unwrap_or("it gives no reason");
+    let reason = reason.unwrap_or("no reason is known");
     let split = reason.find("): ").and_then(|at| reason.split_at_checked(at + 1));
     split.map_or((reason, EXPLAIN), |(what, rest)| (what, rest.trim_start_matches(": ")))
 }
 
-const EXPLAIN: &str =
-    "`modemfleet status` shows how it goes on, and `modemfleet explain CODE` what a code means";
+const EXPLAIN: &str = "`modemfleet status` shows the session's state, and `modemfleet explain CODE` the meaning of a code";
 
 fn state(state: &SessionState) -> Finding {
     let check = "session";
@@ -280,7 +281,7 @@ fn state(state: &SessionState) -> Finding {
     match state.phase {
         SessionPhase::Connected => Finding::ok(check, "connected"),
         SessionPhase::Connecting => {
-            Finding::warn(check, "signing in just now", "look again in a few seconds")
+            Finding::warn(check, "connecting", "try again in a few seconds")
         }
         SessionPhase::Waiting => Finding::warn(
             check,
@@ -288,7 +289,7 @@ fn state(state: &SessionState) -> Finding {
                 Some(reason) => format!("waits for its modem: {reason}"),
                 None => "waits for its modem".to_owned(),
             },
-            "what is said of its modem comes first",
+            "see the findings for its modem first",
         ),
         SessionPhase::BackingOff => {
             Finding::fail(check, format!("not connected: {reason}"), explain)
@@ -297,24 +298,24 @@ fn state(state: &SessionState) -> Finding {
     }
 }
 
-/// Whether a device secret looks like one of Alibaba Cloud.
+/// Reports whether a device secret does not look like one of Alibaba Cloud's.
 pub fn is_odd_secret(secret: &str) -> bool {
     secret.len() != 32 || !secret.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// What a try to reach a broker from this machine came to.
+/// The result of a try to reach a broker from this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
-    /// Something takes connections there.
+    /// A program accepts connections there.
     Open,
     /// The name has no address here.
     NoName(String),
-    /// Nothing takes connections there.
+    /// Connections there fail.
     Closed(String),
 }
 
 impl Reach {
-    /// What is to be said of it. The modem has a network of its own: this is never more than a hint.
+    /// Returns the finding on the try. It is only a hint, since the modem has a network of its own.
     pub fn finding(&self, host: &str, port: u16) -> Finding {
         let check = "reach";
         let only = "the modem has a network of its own, so this is a hint only";
@@ -324,13 +325,13 @@ impl Reach {
             }
             Self::NoName(why) => Finding::warn(
                 check,
-                format!("this machine finds no address of {host}: {why} ({only})"),
-                "look whether the name is right, and whether this machine has a network at all",
+                format!("this machine finds no address for {host}: {why} ({only})"),
+                "check the name, and whether this machine has a network at all",
             ),
             Self::Closed(why) => Finding::warn(
                 check,
                 format!("this machine does not reach {host}:{port}: {why} ({only})"),
-                "look whether the broker runs, and whether a firewall lets its port through",
+                "check that the broker runs, and that no firewall blocks its port",
             ),
         }
     }

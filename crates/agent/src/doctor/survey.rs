@@ -1,4 +1,4 @@
-//! The whole of a fleet surveyed: by the running agent, or by a process of its own where none runs.
+//! The survey of a whole fleet: by the running agent, or by a process of its own if none runs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,15 +27,16 @@ use fleet::pem;
 use fleet::secret::Ref;
 use fleet::{Access, Fleet, Session, SessionId};
 
-/// How long a broker may take to answer a connection from here, its name included.
+/// The longest wait for a broker's connection from here, and for its name.
 const REACH: Duration = Duration::from_secs(3);
 
-/// What the running agent knows and asks, of all modems or of one.
+/// Surveys all modems or one, with the knowledge of the running agent.
 ///
 /// # Cancel safety
 /// Questions that were not asked yet are withdrawn.
 pub async fn by_agent(view: &View, devices: &Devices, only: Option<&str>) -> Vec<Finding> {
-    // Asking takes seconds, and a reload must not wait for that: what is needed is taken out.
+    // Asking takes seconds, and a reload must not wait for that: the needed values are copied
+    // first.
     let (fleet, running) = {
         let now = view.now();
         (now.fleet.clone(), now.modems.iter().map(Running::of).collect::<Vec<_>>())
@@ -60,7 +61,7 @@ pub async fn by_agent(view: &View, devices: &Devices, only: Option<&str>) -> Vec
     findings
 }
 
-/// What is known of a modem that runs.
+/// The agent's knowledge of a running modem.
 #[derive(Clone)]
 struct Running {
     name: String,
@@ -87,11 +88,11 @@ impl Running {
     }
 }
 
-/// The same where no agent runs: this process opens the ports and asks. `devices` are the USB devices that
-/// discovery found, which has to be over, since it opens ports too.
+/// Surveys without an agent: this process opens the ports and asks. `devices` are the USB devices
+/// that discovery found. Discovery must be over, since it opens ports too.
 ///
 /// # Cancel safety
-/// Ports that are open are closed a moment later.
+/// Open ports are closed a moment later.
 pub async fn by_itself(
     fleet: &Fleet,
     catalog: &Catalog,
@@ -114,12 +115,13 @@ fn meant<'a>(
     fleet.modems.iter().filter(move |modem| only.is_none_or(|name| modem.name.as_str() == name))
 }
 
-/// Runs what blocks on a thread of its own; nothing where that panics.
+/// Runs blocking work on a thread of its own; `None` if it panics.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-/// Collects what the agent stands on; where it runs, with what it says of its queue's commits.
+/// Collects the facts around the agent. `failing` is the running agent's report of its queue's
+/// commits.
 async fn ground(fleet: &Fleet, failing: Option<Option<Failing>>) -> (User, Vec<Finding>) {
     let is_agents = failing.is_some();
     let fleet = fleet.clone();
@@ -147,7 +149,8 @@ async fn of_running(
     user: &User,
 ) -> Vec<Finding> {
     let Running { place, snapshot, link, busy, states, budget, .. } = running;
-    let reason = || snapshot.reason.clone().unwrap_or_else(|| "nothing is known of it".to_owned());
+    let reason =
+        || snapshot.reason.clone().unwrap_or_else(|| "nothing is known about it".to_owned());
     let exam = match link {
         Some(link) => Ok(link.exam().await),
         None => Err(reason()),
@@ -164,7 +167,7 @@ async fn of_running(
     findings
 }
 
-/// The tty of a modem that is not looked for on USB.
+/// Returns the tty of a modem that is not looked for on USB.
 fn fixed(modem: &fleet::Modem) -> Option<PathBuf> {
     modem.matching.port.clone().filter(|_| modem.matching.usb_path.is_none())
 }
@@ -180,7 +183,7 @@ async fn of_asked(
     let place = match (&fixed, &modem.matching.usb_path) {
         (Some(port), _) => port.display().to_string(),
         (None, Some(usb_path)) => format!("a modem at USB {usb_path}"),
-        (None, None) => "a modem that fits `match`".to_owned(),
+        (None, None) => "a modem that matches `match`".to_owned(),
     };
     let tty = fixed.or_else(|| at_port(devices, modem));
     let mut port = seen_port(place, tty.clone(), modem).await;
@@ -205,7 +208,7 @@ async fn of_asked(
     judge(fleet, modem, port, exam, AgentKnowledge::default(), user).await
 }
 
-/// The AT port of the device that discovery gave to a modem, else any of its ports.
+/// Returns the AT port of the device that discovery gave to a modem, else any of its ports.
 fn at_port(devices: &[DeviceReport], modem: &fleet::Modem) -> Option<PathBuf> {
     let own = devices.iter().find(|device| device.modem.as_deref() == Some(modem.name.as_str()))?;
     own.ports.iter().min_by_key(|port| port.role).map(|port| port.tty.clone())
@@ -217,7 +220,7 @@ async fn seen_port(place: String, tty: Option<PathBuf>, modem: &fleet::Modem) ->
     seen.unwrap_or(Port { place: known, tty: None, node: None, busy: None, is_plugged: false })
 }
 
-/// What only a running agent tells.
+/// Knowledge that only a running agent has.
 #[derive(Default)]
 struct AgentKnowledge {
     state: Option<(State, Option<String>)>,
@@ -239,7 +242,7 @@ async fn judge(
     let can = exam.as_ref().ok().map(|exam| (exam.speaks_tls, exam.signs_aliyun)).unzip();
     let seen = judged::Seen { exam, state: told.state, pin, may_set_clock: clock_is_set() };
     let mut findings = vec![at_port];
-    // Where the port itself is the matter, the modem is not to be blamed as well.
+    // If the port itself is at fault, the modem is not blamed as well.
     if is_reachable {
         findings.extend(seen.findings(modem));
     }
@@ -262,7 +265,7 @@ fn clock_is_set() -> bool {
     shown >= super::gateway::PLAUSIBLE
 }
 
-/// The PIN that the fleet file gives, and what is wrong with where it lies.
+/// Returns the state of the PIN in the fleet file, and the finding on its place.
 async fn given_pin(
     fleet: &Fleet,
     modem: &fleet::Modem,
@@ -277,7 +280,7 @@ async fn given_pin(
     let (Ok(pin), Some(exam)) = (pin, exam) else { return (GivenPin::Untried, finding) };
     let Ok(iccid) = &exam.iccid else { return (GivenPin::Untried, finding) };
     let ledger = FileLedger::new(&fleet.queue.path);
-    // A ledger that cannot be read keeps the agent from trying, too: the disk is what is wrong then.
+    // A ledger that cannot be read also keeps the agent from trying: the fault is then the disk.
     let refused = ledger.was_refused(iccid, &pin).await.unwrap_or(false);
     (if refused { GivenPin::Refused } else { GivenPin::Untried }, finding)
 }
@@ -291,7 +294,7 @@ fn secret(key: &'static str, place: &Ref) -> Secret {
     }
 }
 
-/// Reads what a session signs in with. It reads files.
+/// Collects the facts of a session. It reads files.
 fn look(
     session: &Session,
     (speaks_tls, signs_aliyun): (Option<bool>, Option<bool>),
@@ -338,7 +341,7 @@ fn certificate(key: &'static str, place: &Ref, private: Option<&Ref>) -> Option<
     })
 }
 
-/// Tries the brokers of the fleet from this machine, each once.
+/// Tries to reach the brokers of the fleet from this machine, each once.
 ///
 /// # Cancel safety
 /// Connections that are being opened are dropped.

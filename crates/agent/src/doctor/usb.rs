@@ -1,10 +1,11 @@
-//! USB modems that are there and that no modem of the fleet has, twins, and ports that others have.
+//! USB modems without an entry in the fleet file, duplicate IMEIs, and ports that other programs
+//! hold.
 
 use super::{Finding, port};
 use crate::modems::devices::{Claim, DeviceReport};
 use discovery::is_identity;
 
-/// What is to be said of all that is plugged in; one line where that is nothing.
+/// Returns the findings on all that is plugged in; one line if there is no fault.
 pub fn findings(devices: &[DeviceReport]) -> Vec<Finding> {
     let check = "usb";
     let mut findings: Vec<Finding> = devices.iter().flat_map(of_device).collect();
@@ -17,15 +18,15 @@ pub fn findings(devices: &[DeviceReport]) -> Vec<Finding> {
 fn of_device(device: &DeviceReport) -> Vec<Finding> {
     let (check, place) = ("usb", &device.usb_path);
     let mut findings = Vec::new();
-    // Of a modem of the fleet its port is judged with it.
+    // The port of a modem of the fleet is judged with the modem.
     if device.modem.is_none() {
         findings.extend(device.busy().map(|busy| port::held(check, &busy)));
     }
     if device.duplicate_imei {
         findings.push(Finding::warn(
             check,
-            format!("USB {place}: another modem here tells the same IMEI"),
-            "match both by `usb_path`: an IMEI that is there twice tells nothing",
+            format!("USB {place}: another modem here reports the same IMEI"),
+            "match both by `usb_path`, since a duplicate IMEI identifies neither",
         ));
     }
     if device.imei.as_deref().is_some_and(|imei| !is_identity(imei)) {
@@ -35,26 +36,26 @@ fn of_device(device: &DeviceReport) -> Vec<Finding> {
             LOST_IMEI,
         ));
     }
-    // Of a modem of the fleet that is told with it.
+    // The flapping of a modem of the fleet is reported with the modem.
     if device.flapping && device.modem.is_none() {
         findings.push(flapping(check, &format!("USB {place}"), device.returns));
     }
-    let model = device.model.as_deref().unwrap_or("a modem that did not say who it is");
+    let model = device.model.as_deref().unwrap_or("a modem without a known identity");
     match device.claim {
         Claim::Unclaimed => {
             let imei = device.imei.as_ref().map(|imei| format!(", IMEI {imei}"));
             findings.push(Finding::warn(
                 check,
                 format!("USB {place}: {model}{} has no entry", imei.unwrap_or_default()),
-                "add it under `modems`, or correct the `match` of the one that is meant",
+                "add it under `modems`, or correct the `match` of its entry",
             ));
         }
         Claim::Undecided if findings.is_empty() => {
-            let why = device.reason.as_deref().unwrap_or("it was not asked yet");
+            let why = device.reason.as_deref().unwrap_or("it has not been asked yet");
             findings.push(Finding::warn(
                 check,
-                format!("USB {place}: not known whose it is: {why}"),
-                "unplug it and plug it in again; `modemfleet scan` tells more",
+                format!("USB {place}: its entry is not known: {why}"),
+                "unplug it and plug it in again; `modemfleet scan` shows details",
             ));
         }
         Claim::Claimed | Claim::Undecided | Claim::Unsupported => {}
@@ -62,11 +63,12 @@ fn of_device(device: &DeviceReport) -> Vec<Finding> {
     findings
 }
 
-/// What to do about a module without an IMEI of its own.
-pub(super) const LOST_IMEI: &str = "the module has lost its IMEI, as a firmware that was written wrongly does; no reset brings it \
+/// The advice for a module without an IMEI of its own.
+pub(super) const LOST_IMEI: &str = "the module has lost its IMEI, as after a failed firmware update; no reset brings it \
      back: have its seller restore or replace it, and match it by `usb_path` or `port` meanwhile";
 
-/// Modems of which several tell the same IMEI, by their names: those at fixed ports are no USB devices here.
+/// Reports modems that have the same IMEI, by name. Modems at fixed ports are not among the USB
+/// devices.
 pub(super) fn twins(told: &[(&str, &str)]) -> Vec<Finding> {
     let same = |imei: &str| -> Vec<&str> {
         told.iter().filter(|(_, other)| *other == imei).map(|(name, _)| *name).collect()
@@ -79,18 +81,18 @@ pub(super) fn twins(told: &[(&str, &str)]) -> Vec<Finding> {
     groups.filter(|names| names.len() > 1).map(|names| {
         Finding::warn(
             "modem",
-            format!("{} tell the same IMEI", names.join(" and ")),
-            "a network may refuse one of them; an IMEI that is there twice tells nothing: match them by `usb_path` or `port`",
+            format!("{} report the same IMEI", names.join(" and ")),
+            "a network may refuse one of them; a duplicate IMEI identifies neither: match them by `usb_path` or `port`",
         )
     }).collect()
 }
 
-/// A modem that comes and goes.
+/// Reports a modem that comes and goes.
 pub(super) fn flapping(check: &str, what: &str, returns: usize) -> Finding {
     Finding::warn(
         check,
-        format!("{what} came and went {returns} times within ten minutes"),
-        "look at the supply and the cable: a modem draws 2 A for moments when it sends, which few USB ports give",
+        format!("{what} was unplugged and plugged in again {returns} times within ten minutes"),
+        "check power supply and cable: a modem draws up to 2 A for moments when it sends, more than most USB ports give",
     )
 }
 
@@ -142,7 +144,7 @@ mod tests {
                     ..nobodys.clone()
                 },
                 Level::Warn,
-                "USB 1-1 came and went 7 times within ten minutes",
+                "USB 1-1 was unplugged and plugged in again 7 times within ten minutes",
             ),
             (
                 DeviceReport { imei: Some("000000000000000".to_owned()), ..good.clone() },
@@ -150,7 +152,7 @@ mod tests {
                 "its IMEI is all zeros",
             ),
             (DeviceReport { duplicate_imei: true, ..good }, Level::Warn, "the same IMEI"),
-            (undecided.clone(), Level::Warn, "not known whose it is"),
+            (undecided.clone(), Level::Warn, "its entry is not known"),
             (
                 DeviceReport { ports: taken, ..undecided },
                 Level::Fail,
@@ -168,6 +170,6 @@ mod tests {
     fn twins_are_told_once_and_zeros_are_no_identity() {
         let found = twins(&[("a", "8"), ("b", "9"), ("c", "8"), ("d", "000"), ("e", "000")]);
         let words: Vec<&str> = found.iter().map(|finding| finding.message.as_str()).collect();
-        assert_eq!(words, ["a and c tell the same IMEI"]);
+        assert_eq!(words, ["a and c report the same IMEI"]);
     }
 }

@@ -33,17 +33,17 @@ use timed::Timed;
 pub use places::Places;
 pub(super) use places::{Origin, Place};
 
-/// Room for a head, and for what is written of an answer at a time, in bytes. hyper's own 400 KiB, for each connection, are more than
+/// Room for a head, and for a piece of an answer, in bytes. hyper's own 400 KiB, for each connection, are more than
 /// the service's memory.
 const BUFFER: usize = 16 * 1024;
 
-/// How often connections are looked at whose time may be over.
+/// The time between two looks for connections whose time is over.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Connections that are accepted in a row. Each may have taken the place of one that is still to be closed.
 const BURST: u32 = 16;
 
-/// Serves until `stop`, and then ends what is under way.
+/// Serves until `stop`, and then waits for the requests that are under way.
 ///
 /// # Cancel safety
 /// Dropping it closes every connection.

@@ -1,8 +1,6 @@
 //! Actions of people on modems and sessions: `POST /api/v1/modems/NAME/reset`, `…/sessions/SESSION/reconnect` and
 //! `…/sessions/SESSION/test`. These and other actions of the API are events of the history.
 
-use std::sync::Arc;
-
 use api::events::{Event, Level};
 use api::messages::Taken;
 use axum::Json;
@@ -14,13 +12,14 @@ use fleet::{Name, SessionId};
 use modem::session::SessionPhase;
 use serde_json::{Value, json};
 
-use super::app::App;
 use super::error::ApiError;
+use super::gate::Gate;
+use super::modems;
 use super::query::Query;
-use super::token::Door;
-use crate::messages::hand_in::Submission;
+use crate::chronicle::Chronicle;
+use crate::messages::hand_in::{HandIn, Submission};
 use crate::metrics::labels::WayIn;
-use crate::now::{ModemView, SessionView};
+use crate::now::{ModemView, SessionView, View};
 
 /// Requests that are events of the history if they succeed: method, path and sentence. The new paths of this file
 /// name the modem, and note themselves.
@@ -35,57 +34,58 @@ const NOTED: [(&str, &str, &str); 5] = [
 /// The topic of a test message, if the request names none.
 const TEST_TOPIC: &str = "modemfleet/test";
 
-impl App {
-    /// Returns the key of the token, or the way, by which callers of this router act.
-    fn by(&self) -> &'static str {
-        match self.door {
-            Door::Socket => "http.socket",
-            Door::PublishSocket => "http.publish_socket",
-            Door::Tcp if self.tokens.borrow().are_asked_for() => "http.token",
-            Door::Tcp => "no token",
-        }
+/// The history of events, and the way by which callers of a router act.
+#[derive(Clone)]
+pub(super) struct Notes {
+    gate: Gate,
+    chronicle: Chronicle,
+}
+
+impl Notes {
+    pub(super) fn new(gate: Gate, chronicle: Chronicle) -> Self {
+        Self { gate, chronicle }
     }
 
     /// Adds an action to the history.
-    pub(super) fn note_action(&self, modem: Option<&str>, session: Option<&str>, words: &str) {
+    pub(super) fn action(&self, modem: Option<&str>, session: Option<&str>, words: &str) {
         self.chronicle.push(Event {
             kind: "action".to_owned(),
             level: Level::Info,
             modem: modem.map(str::to_owned),
             session: session.map(str::to_owned),
             words: words.to_owned(),
-            by: Some(self.by().to_owned()),
+            by: Some(self.gate.by().to_owned()),
             ..Event::default()
         });
     }
 
     /// Refuses what interrupts service to callers over TCP that no token protects.
     fn needs_token(&self) -> Result<(), ApiError> {
-        if self.door == Door::Tcp && !self.tokens.borrow().are_asked_for() {
+        if self.gate.is_unguarded() {
             let words = "actions on modems go by `http.socket`, or with an `http.token`: set one in the fleet file";
             return Err(ApiError::new(StatusCode::FORBIDDEN, "needs_token", words));
         }
         Ok(())
     }
+}
 
-    fn session(&self, modem: &str, session: &str) -> Result<(ModemView, SessionView), ApiError> {
-        let view = self.modem(modem)?;
-        let found = view.sessions.iter().find(|view| view.id.session.as_str() == session).cloned();
-        let found = found.ok_or_else(|| {
-            let words = format!("the fleet has no session \"{modem}/{session}\"");
-            ApiError::new(StatusCode::NOT_FOUND, "unknown_session", words)
-        })?;
-        Ok((view, found))
-    }
+fn named(view: &View, modem: &str, session: &str) -> Result<(ModemView, SessionView), ApiError> {
+    let modem = modems::named(view, modem)?;
+    let found = modem.sessions.iter().find(|view| view.id.session.as_str() == session).cloned();
+    let found = found.ok_or_else(|| {
+        let words = format!("the fleet has no session \"{}/{session}\"", modem.name);
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_session", words)
+    })?;
+    Ok((modem, found))
 }
 
 /// Adds a successful action to the history.
-pub(super) async fn noted(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn noted(State(notes): State<Notes>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().as_str(), request.uri().path());
     let words = NOTED.iter().find(|(of, at, _)| (*of, *at) == (method, path)).map(|noted| noted.2);
     let response = next.run(request).await;
     if let Some(words) = words.filter(|_| response.status().is_success()) {
-        app.note_action(None, None, words);
+        notes.action(None, None, words);
     }
     response
 }
@@ -95,16 +95,17 @@ pub(super) async fn noted(State(app): State<Arc<App>>, request: Request, next: N
 /// # Errors
 /// [`ApiError`]: 403 over TCP without a token, 404 for an unknown modem, 409 if it may not be reset now.
 pub(super) async fn reset(
-    State(app): State<Arc<App>>,
+    State(notes): State<Notes>,
+    State(view): State<View>,
     Path(name): Path<String>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    app.needs_token()?;
-    let modem = app.modem(&name)?;
+    notes.needs_token()?;
+    let modem = modems::named(&view, &name)?;
     if modem.link.borrow().is_none() {
         return Err(refused(&modem::reset::ResetRefused::Absent));
     }
     modem.resets.ask().await.map_err(|why| refused(&why))?;
-    app.note_action(Some(&name), None, "reset the modem");
+    notes.action(Some(&name), None, "reset the modem");
     Ok((StatusCode::ACCEPTED, Json(json!({ "resetting": name }))))
 }
 
@@ -117,11 +118,12 @@ fn refused(why: &modem::reset::ResetRefused) -> ApiError {
 /// # Errors
 /// [`ApiError`]: 403 over TCP without a token, 404 for an unknown session, 409 if its modem cannot carry it now.
 pub(super) async fn reconnect(
-    State(app): State<Arc<App>>,
+    State(notes): State<Notes>,
+    State(fleet): State<View>,
     Path((name, session)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    app.needs_token()?;
-    let (modem, view) = app.session(&name, &session)?;
+    notes.needs_token()?;
+    let (modem, view) = named(&fleet, &name, &session)?;
     let state = view.state();
     if state.phase == SessionPhase::Waiting || modem.link.borrow().is_none() {
         let reason = state.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -130,7 +132,7 @@ pub(super) async fn reconnect(
     }
     view.uplink.reconnect();
     tracing::info!(modem = name, session, "a person asked for a new connection");
-    app.note_action(Some(&name), Some(&session), "reconnected the session");
+    notes.action(Some(&name), Some(&session), "reconnected the session");
     Ok((StatusCode::ACCEPTED, Json(json!({ "reconnecting": format!("{name}/{session}") }))))
 }
 
@@ -139,23 +141,25 @@ pub(super) async fn reconnect(
 /// # Errors
 /// [`ApiError`]: as of a publish, and 403 over TCP without a token.
 pub(super) async fn test(
-    State(app): State<Arc<App>>,
+    State(notes): State<Notes>,
+    State(fleet): State<View>,
+    State(hand_in): State<HandIn>,
     Path((name, session)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Result<(StatusCode, Json<Taken>), ApiError> {
-    app.needs_token()?;
-    app.session(&name, &session)?;
+    notes.needs_token()?;
+    named(&fleet, &name, &session)?;
     let mut query = Query::once(query.as_deref(), &["topic"]).map_err(ApiError::parameter)?;
     let topic = query.take("topic").unwrap_or_else(|| TEST_TOPIC.to_owned());
     super::publish::check_topic(&topic)?;
     let id = Name::new(&name).zip(Name::new(&session));
     let id = id.map(|(modem, session)| SessionId { modem, session });
     let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
-    let payload = json!({ "test": true, "gateway": app.view.now().fleet.gateway.to_string(), "at": now.to_string() });
+    let payload = json!({ "test": true, "gateway": fleet.now().fleet.gateway.to_string(), "at": now.to_string() });
     let submission =
         Submission { session: id, ..Submission::new(topic.clone(), payload.to_string()) };
-    let taken = app.hand_in.take_copies(WayIn::Http, submission).await;
+    let taken = hand_in.take_copies(WayIn::Http, submission).await;
     let taken = taken.map_err(super::publish::refused)?;
-    app.note_action(Some(&name), Some(&session), &format!("sent a test message to {topic:?}"));
+    notes.action(Some(&name), Some(&session), &format!("sent a test message to {topic:?}"));
     Ok((StatusCode::ACCEPTED, Json(super::publish::answer(&taken))))
 }

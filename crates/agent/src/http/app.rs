@@ -1,90 +1,94 @@
-//! The parts of the agent that the handlers of the API share.
+//! The parts of the agent that the routes use. A handler names the part that it takes (`State<HandIn>`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use modem::console::Commands;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use axum::extract::FromRef;
 
-use super::accept::Places;
-use super::bounds::Bounds;
-use super::error::ApiError;
-use super::guesses::Guesses;
-use super::token::{Door, Tokens};
+use super::actions::Notes;
+use super::console::Console;
+use super::gate::Gate;
+use super::modems::Status;
+use super::queue::Listings;
+use super::receipts::Receipts;
+use super::reload::Reloading;
+use super::stream::Streams;
 use crate::chronicle::Chronicle;
 use crate::logging::Log;
-use crate::messages::downlink::Downlink;
-use crate::messages::forward::Given;
 use crate::messages::hand_in::HandIn;
 use crate::metrics::Metrics;
-use crate::metrics::labels::HttpRefusal;
 use crate::modems::devices::Devices;
-use crate::now::{ModemView, View};
-use crate::reload::{Planner, Reloads};
-use crate::upkeep::history::History;
+use crate::now::View;
 
-/// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
-/// is cut off.
-pub(super) const REQUEST: Duration = Duration::from_secs(30);
-
-/// The parts of the agent, for the handlers.
+/// The parts of the agent, for the routes.
 #[derive(Clone)]
 pub struct App {
+    /// The right of each caller.
+    pub gate: Gate,
     /// The way in of messages.
     pub hand_in: HandIn,
-    /// The messages that sessions receive.
-    pub downlink: Downlink,
-    /// The session that has each message.
-    pub given: Given,
+    /// The place of each message.
+    pub receipts: Receipts,
+    /// Event streams of messages that sessions receive, and the inbox.
+    pub streams: Streams,
     /// The modems and sessions that run now.
     pub view: View,
+    /// The same for the status page, with the last hour's signals.
+    pub status: Status,
     /// The devices that are plugged in.
     pub devices: Devices,
-    /// The metrics.
-    pub metrics: Arc<Metrics>,
-    /// The last day's signals and messages.
-    pub history: Arc<History>,
     /// The history of events.
     pub chronicle: Chronicle,
-    /// Places for connections over all doors.
-    pub places: Places,
-    /// Places for costly requests.
-    pub bounds: Bounds,
-    /// The tables that judge commands to modems.
-    pub commands: Commands,
+    /// Pages of the queue.
+    pub listings: Listings,
+    /// Commands to modems.
+    pub console: Console,
+    /// Requests of reloads, and plans of them.
+    pub reloading: Reloading,
     /// The log.
     pub log: Log,
-    /// Tokens that callers of the API must show over TCP.
-    pub tokens: watch::Receiver<Tokens>,
-    /// Wrong tokens that were shown.
-    pub guesses: Arc<Guesses>,
-    /// The listener by which the callers of this router come.
-    pub door: Door,
-    /// Requests of reloads.
-    pub reloads: Reloads,
-    /// Planner that compares other fleet files with the running one.
-    pub planner: Planner,
-    /// Cancelled when the agent ends: it then takes no more messages.
-    pub stop: CancellationToken,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
 }
 
-impl App {
-    /// The modem of this name, or 404.
-    pub(super) fn modem(&self, name: &str) -> Result<ModemView, ApiError> {
-        self.view.now().modem(name).cloned().ok_or_else(|| {
-            let words = format!("the fleet has no modem {name:?}");
-            ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words)
-        })
+/// The state of the router. Every layer clones it for every request.
+#[derive(Clone)]
+pub(super) struct Shared(Arc<App>);
+
+impl Shared {
+    pub(super) fn new(app: App) -> Self {
+        Self(Arc::new(app))
     }
 }
 
-impl App {
-    /// Counts a refusal, and answers it.
-    pub(super) fn refuse(&self, why: HttpRefusal) -> Response {
-        self.metrics.applications.http_refused(why);
-        why.into_response()
+/// Lets handlers take a part of [`App`] by its type.
+macro_rules! parts {
+    ($($name:ident: $part:ty,)*) => {
+        $(impl FromRef<Shared> for $part {
+            fn from_ref(shared: &Shared) -> Self {
+                shared.0.$name.clone()
+            }
+        })*
+    };
+}
+
+parts! {
+    chronicle: Chronicle,
+    gate: Gate,
+    hand_in: HandIn,
+    receipts: Receipts,
+    streams: Streams,
+    view: View,
+    status: Status,
+    devices: Devices,
+    listings: Listings,
+    console: Console,
+    reloading: Reloading,
+    log: Log,
+    metrics: Arc<Metrics>,
+}
+
+impl FromRef<Shared> for Notes {
+    fn from_ref(shared: &Shared) -> Self {
+        Self::new(shared.0.gate.clone(), shared.0.chronicle.clone())
     }
 }

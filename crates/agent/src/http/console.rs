@@ -1,4 +1,4 @@
-//! `/api/v1/at`: a person's commands to a modem's port, and what the modem says unasked.
+//! `/api/v1/at`: a person's commands to a modem's port, and the modem's URCs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +12,20 @@ use axum::response::sse::Event;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
-use modem::console::{self, ConsoleContext, Hearing, Outcome, Refusal, Wish};
+use modem::console::{self, Commands, ConsoleContext, Hearing, Outcome, Refusal, Wish};
 use modem::session::Chain;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::app::{App, REQUEST};
-use super::bounds::COMMANDS;
+use super::actions::Notes;
 use super::error::ApiError;
+use super::gate::Gate;
+use super::modems;
+use super::paths::REQUEST;
 use super::query::Query;
-use super::stream::gapped;
-use super::token::Door;
-use crate::now::ModemView;
+use super::stream::{Streams, gapped};
+use crate::now::{ModemView, View};
 
 /// A command line, and the most data in Base64.
 pub(super) const MAX_BODY: usize = 24 * 1024;
@@ -31,15 +33,35 @@ pub(super) const MAX_BODY: usize = 24 * 1024;
 /// A command waits for its turn, its prompt, its answer and its result.
 pub(super) const LONGEST: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
 
-/// Runs a command, and answers what came of it. Where the caller goes away before its turn it is not
+/// Commands to modems at the same time, of all modems: more than people type.
+const COMMANDS: usize = 16;
+
+/// Commands to modems: those that may be sent, and places for them.
+#[derive(Clone)]
+pub struct Console {
+    commands: Commands,
+    places: Arc<Semaphore>,
+}
+
+impl Console {
+    /// Commands that these tables judge.
+    pub fn new(commands: Commands) -> Self {
+        Self { commands, places: Arc::new(Semaphore::new(COMMANDS)) }
+    }
+}
+
+/// Runs a command, and answers with its outcome. If the caller goes away before its turn, it is not
 /// sent; after that the port finishes it.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for what is no command, 403 for what may harm, 404 for an unknown modem, 408 for a body
-/// that does not come, 409 where the port is not open, 415 for another type than JSON, 429 where too many
+/// [`ApiError`]: 400 for a line that is not a command, 403 for one that may harm, 404 for an unknown modem, 408 for a body
+/// that does not come, 409 if the port is not open, 415 for another type than JSON, 429 if too many
 /// are under way.
 pub(super) async fn run(
-    State(app): State<Arc<App>>,
+    State(gate): State<Gate>,
+    State(notes): State<Notes>,
+    State(console): State<Console>,
+    State(view): State<View>,
     request: Request,
 ) -> Result<axum::Json<Outcome>, ApiError> {
     // A web page elsewhere may have a browser post a form, but no JSON.
@@ -50,36 +72,41 @@ pub(super) async fn run(
     }
     let body = body_of(request).await?;
     let asked: Command = serde_json::from_slice(&body).map_err(|error| {
-        // Its words would repeat what stands there, which may be a secret.
-        let words = format!("the body is not what it should be, at column {}", error.column());
+        // Its words would repeat the text, which may be a secret.
+        let words = format!("the body is not valid, at column {}", error.column());
         ApiError::new(StatusCode::BAD_REQUEST, "body", words)
     })?;
-    let modem = app.modem(&asked.modem)?;
+    let modem = modems::named(&view, &asked.modem)?;
     let (name, dangerous) = (modem.name.as_str(), asked.dangerous);
-    if dangerous && app.door == Door::Tcp && !app.tokens.borrow().are_asked_for() {
-        let words = "whoever reaches this port could lose the modem: what may harm goes by `http.socket`, or \
-                     with an `http.token`";
+    if dangerous && gate.is_unguarded() {
+        let words = "anyone who reaches this port could make the modem unusable: commands that may do harm need \
+                     `http.socket` or an `http.token`";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "needs_token", words));
     }
-    let order = app.commands.order(wish(asked)?, ConsoleContext::Shared).map_err(refused)?;
-    let Ok(_place) = app.bounds.commands.try_acquire() else {
-        let words = format!("{COMMANDS} commands are under way; wait for one");
+    let order = console.commands.order(wish(asked)?, ConsoleContext::Shared).map_err(refused)?;
+    let Ok(_place) = console.places.try_acquire() else {
+        let words = format!("{COMMANDS} commands are running; wait until one ends");
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));
     };
     let at = modem.access.at().ok_or_else(|| no_port(&modem))?;
     if order.is_harmless() {
-        tracing::debug!(modem = name, command = order.shown(), "sent by hand");
+        tracing::debug!(modem = name, command = order.shown(), "command sent from the console");
     } else {
-        tracing::warn!(modem = name, command = order.shown(), dangerous, "sent by hand");
-        app.note_action(Some(name), None, &format!("sent {}", order.shown()));
+        tracing::warn!(
+            modem = name,
+            command = order.shown(),
+            dangerous,
+            "command sent from the console"
+        );
+        notes.action(Some(name), None, &format!("sent {}", order.shown()));
     }
-    Ok(axum::Json(app.commands.run(&at, order).await))
+    Ok(axum::Json(console.commands.run(&at, order).await))
 }
 
 /// The whole body: only the command itself may take longer than a request.
 async fn body_of(request: Request) -> Result<Bytes, ApiError> {
     let Ok(body) = tokio::time::timeout(REQUEST, Bytes::from_request(request, &())).await else {
-        let words = format!("the body did not come within {} s", REQUEST.as_secs());
+        let words = format!("the body did not arrive within {} s", REQUEST.as_secs());
         return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", words));
     };
     body.map_err(|rejection| match rejection.status() {
@@ -94,7 +121,7 @@ async fn body_of(request: Request) -> Result<Bytes, ApiError> {
 fn wish(asked: Command) -> Result<Wish, ApiError> {
     let data = asked.data_base64.map(|data| STANDARD.decode(Zeroizing::new(data).as_bytes()));
     let data = data.transpose().map_err(|_fault| {
-        ApiError::new(StatusCode::BAD_REQUEST, "body", "data_base64 is no Base64")
+        ApiError::new(StatusCode::BAD_REQUEST, "body", "data_base64 is not Base64")
     })?;
     Ok(Wish {
         line: Zeroizing::new(asked.line),
@@ -120,7 +147,7 @@ fn no_port(modem: &ModemView) -> ApiError {
     ApiError::new(StatusCode::CONFLICT, "no_port", words)
 }
 
-/// One reader of what a modem says.
+/// One reader of a modem's URCs.
 struct Reader {
     hearing: Hearing,
     stop: CancellationToken,
@@ -142,22 +169,23 @@ impl Reader {
     }
 }
 
-/// Streams what a modem says unasked, from now on, as server-sent events.
+/// Streams a modem's URCs from now on, as server-sent events.
 ///
 /// # Errors
-/// [`ApiError`]: 400, 404 for an unknown modem, 503 where too many listen.
+/// [`ApiError`]: 400, 404 for an unknown modem, 503 if too many listen.
 pub(super) async fn urcs(
-    State(app): State<Arc<App>>,
+    State(view): State<View>,
+    State(streams): State<Streams>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let whose =
         Query::once(query.as_deref(), &["modem"]).map_err(ApiError::parameter)?.take("modem");
-    let modem = whose.ok_or_else(|| ApiError::parameter("the parameter modem is missing"))?;
-    let hearing = app.modem(&modem)?.access.listen().ok_or_else(|| {
-        let words = "too many listen to this modem; close a console";
+    let name = whose.ok_or_else(|| ApiError::parameter("the parameter modem is missing"))?;
+    let hearing = modems::named(&view, &name)?.access.listen().ok_or_else(|| {
+        let words = "too many consoles listen to this modem; close one";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
     })?;
-    let reader = Reader { hearing, stop: app.stop.clone() };
+    let reader = Reader { hearing, stop: streams.stop().clone() };
     Ok(gapped(stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((event, reader))

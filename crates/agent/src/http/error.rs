@@ -1,8 +1,8 @@
 //! Error answers: always JSON, with a word for programs and a sentence for people.
 
+use api::error::ErrorBody;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use crate::metrics::labels::HttpRefusal;
 
@@ -33,7 +33,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({ "error": self.code, "message": self.message });
+        let body = ErrorBody { error: self.code.to_owned(), message: self.message };
         (self.status, axum::Json(body)).into_response()
     }
 }
@@ -44,30 +44,30 @@ impl HttpRefusal {
             Self::ForeignOrigin => (
                 StatusCode::FORBIDDEN,
                 self.as_str(),
-                "a page of another origin may not have a browser do this (Sec-Fetch-Site, Origin); behind a \
-                 proxy, have it pass on the Host that the browser sent",
+                "a page of another origin must not send this request (Sec-Fetch-Site, Origin); behind a \
+                 proxy, let it pass on the Host that the browser sent",
             ),
             Self::UnknownHost => (
                 StatusCode::MISDIRECTED_REQUEST,
                 self.as_str(),
-                "the Host is no name of this agent: ask by an address or as `localhost`, or list the name \
+                "the Host is not a name of this agent: use an address or `localhost`, or list the name \
                  under `http.hosts` in the fleet file",
             ),
             Self::NoToken | Self::WrongToken => (
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
-                "show the token: `Authorization: Bearer …`, or as the password of any user",
+                "send the token: `Authorization: Bearer …`, or as the password of any user",
             ),
             Self::Connections => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too_many",
-                "all places for connections, or for answers that are not read, are taken; close some, or try \
+                "all places for connections, or for unread answers, are taken; close some, or try \
                  again later",
             ),
             Self::PublishOnly => (
                 StatusCode::FORBIDDEN,
                 self.as_str(),
-                "who comes this way may publish and see what became of messages; the rest takes `http.token`, \
+                "this token or socket may only publish and read receipts; all else needs `http.token`, \
                  or `http.socket`",
             ),
         };

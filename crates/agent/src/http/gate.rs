@@ -11,15 +11,19 @@ use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Version, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::accept;
-use super::app::App;
+use super::guesses::Guesses;
 use super::paths::{CONSOLE, OPEN};
-use super::token::{Door, Right};
+use super::token::{Door, Right, Tokens};
+use crate::metrics::Metrics;
 use crate::metrics::labels::HttpRefusal;
+use crate::now::View;
 
-/// Paths where reading does something: modems are asked, a reader begins, a place among few is taken.
+/// Paths at which reading has an effect: modems are asked, a reader begins, a place among few is taken.
 const ACTING: [&str; 6] = [
     CONSOLE,
     "/api/v1/doctor",
@@ -29,60 +33,126 @@ const ACTING: [&str; 6] = [
     "/api/v1/outcomes",
 ];
 
+/// The right of each caller of one door.
+#[derive(Clone)]
+pub struct Gate {
+    door: Door,
+    tokens: watch::Receiver<Tokens>,
+    guesses: Arc<Guesses>,
+    view: View,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+}
+
+impl Gate {
+    /// The gate of the TCP listener. Callers there have to show a token, if there are any.
+    pub fn new(
+        tokens: watch::Receiver<Tokens>,
+        view: View,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { door: Door::Tcp, tokens, guesses: Arc::default(), view, metrics, stop }
+    }
+
+    /// The gate of another door. Wrong tokens are counted together.
+    pub fn at(self, door: Door) -> Self {
+        Self { door, ..self }
+    }
+
+    /// Reports wrong tokens in the log, until the agent ends.
+    ///
+    /// # Cancel safety
+    /// Guesses that were not reported yet are forgotten.
+    pub async fn report(&self) {
+        self.guesses.report(&self.stop).await;
+    }
+
+    /// Reports whether whoever reaches the door has all rights: over TCP, and without a token.
+    pub(super) fn is_unguarded(&self) -> bool {
+        self.door == Door::Tcp && !self.tokens.borrow().are_asked_for()
+    }
+
+    /// Returns the key of the fleet file, or the way, by which callers of this door act.
+    pub(super) fn by(&self) -> &'static str {
+        match self.door {
+            Door::Socket => "http.socket",
+            Door::PublishSocket => "http.publish_socket",
+            Door::Tcp if self.is_unguarded() => "no token",
+            Door::Tcp => "http.token",
+        }
+    }
+
+    fn right(&self, headers: &HeaderMap) -> Result<Right, HttpRefusal> {
+        match self.door {
+            Door::Socket => Ok(Right::All),
+            Door::PublishSocket => Ok(Right::Publish),
+            Door::Tcp => self.tokens.borrow().right(headers),
+        }
+    }
+
+    /// Judges a request by its page and by the host that it names.
+    fn judge(&self, request: &Request) -> Result<(), HttpRefusal> {
+        // Probes and scrapes come by names of their own, and learn nothing that needs a token.
+        let by_tcp = self.door == Door::Tcp && !OPEN.contains(&request.uri().path());
+        if by_tcp && !is_known_here(request, &self.view.now().fleet.http.hosts) {
+            return Err(HttpRefusal::UnknownHost);
+        }
+        let acts = !request.method().is_safe() || ACTING.contains(&request.uri().path());
+        if acts && is_foreign(request) { Err(HttpRefusal::ForeignOrigin) } else { Ok(()) }
+    }
+
+    /// Counts a refusal, and answers it.
+    fn refuse(&self, why: HttpRefusal) -> Response {
+        self.metrics.applications.http_refused(why);
+        why.into_response()
+    }
+
+    async fn unauthorized(&self, place: Option<&accept::Place>, why: HttpRefusal) -> Response {
+        let mut answer = self.refuse(why);
+        // A browser then asks a person for it, and shows it to the page's stream as well.
+        let realm = HeaderValue::from_static("Basic realm=\"modemfleet\"");
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+        if why == HttpRefusal::WrongToken {
+            if let Some(place) = place {
+                place.delay();
+            }
+            // Both arms are cancel safe: who leaves or is left has no answer, and nothing else is lost.
+            tokio::select! {
+                () = self.guesses.wrong(place.map(accept::Place::origin)) => {}
+                () = self.stop.cancelled() => {}
+            }
+            // The next guess takes a connection of its own, which are counted.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+}
+
 /// Lets a request on that no foreign page is behind.
-pub(super) async fn passed(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    // Probes and scrapes come by names of their own, and learn nothing that needs a token.
-    let by_tcp = app.door == Door::Tcp && !OPEN.contains(&request.uri().path());
-    if by_tcp && !is_known_here(&request, &app.view.now().fleet.http.hosts) {
-        return app.refuse(HttpRefusal::UnknownHost);
+pub(super) async fn passed(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    match gate.judge(&request) {
+        Ok(()) => next.run(request).await,
+        Err(why) => gate.refuse(why),
     }
-    let acts = !request.method().is_safe() || ACTING.contains(&request.uri().path());
-    if acts && is_foreign(&request) {
-        return app.refuse(HttpRefusal::ForeignOrigin);
-    }
-    next.run(request).await
 }
 
 /// Lets a request on whose caller may do at least this.
 pub(super) async fn allowed(
-    State((app, least)): State<(Arc<App>, Right)>,
+    State((gate, least)): State<(Gate, Right)>,
     request: Request,
     next: Next,
 ) -> Response {
-    let right = match app.door {
-        Door::Socket => Ok(Right::All),
-        Door::PublishSocket => Ok(Right::Publish),
-        Door::Tcp => app.tokens.borrow().right(request.headers()),
-    };
+    let right = gate.right(request.headers());
     let place = request.extensions().get::<Arc<accept::Place>>().cloned();
     if let (Ok(Right::Publish), Some(place)) = (right, &place) {
         place.may_only_publish();
     }
     match right {
         Ok(right) if right >= least => next.run(request).await,
-        Ok(_) => app.refuse(HttpRefusal::PublishOnly),
-        Err(why) => unauthorized(&app, place.as_deref(), why).await,
+        Ok(_) => gate.refuse(HttpRefusal::PublishOnly),
+        Err(why) => gate.unauthorized(place.as_deref(), why).await,
     }
-}
-
-async fn unauthorized(app: &App, place: Option<&accept::Place>, why: HttpRefusal) -> Response {
-    let mut answer = app.refuse(why);
-    // A browser then asks a person for it, and shows it to the page's stream as well.
-    let realm = HeaderValue::from_static("Basic realm=\"modemfleet\"");
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
-    if why == HttpRefusal::WrongToken {
-        if let Some(place) = place {
-            place.delay();
-        }
-        // Both arms are cancel safe: who leaves or is left has no answer, and nothing else is lost.
-        tokio::select! {
-            () = app.guesses.wrong(place.map(accept::Place::origin)) => {}
-            () = app.stop.cancelled() => {}
-        }
-        // The next guess takes a connection of its own, which are counted.
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    answer
 }
 
 /// A host, as a request names it.
@@ -97,7 +167,7 @@ impl Place {
     fn read(text: &str) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
         let host = authority.host();
-        // What stands before the host, a user, belongs into no request.
+        // A user, before the host, belongs into no request.
         let port = match text.strip_prefix(host)? {
             "" | ":" => None,
             port => Some(port.strip_prefix(':')?.parse().ok()?),
@@ -116,8 +186,8 @@ impl Place {
     }
 }
 
-/// The only value of a header. An error where there are several, since it is not known which one counts, or where it
-/// is no text.
+/// The only value of a header. An error if there are several, since it is not known which one counts, or if it
+/// is not text.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
     let mut values = headers.get_all(name).iter().map(HeaderValue::to_str);
     match (values.next(), values.next()) {

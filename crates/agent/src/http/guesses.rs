@@ -25,7 +25,7 @@ const WAITING: usize = 256;
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Wrong tokens that were shown. A right one is not looked at here, and so never waits.
-pub struct Guesses {
+pub(super) struct Guesses {
     places: Semaphore,
     /// Turn of those who wait, in the order in which they came. Who leaves is no longer in the row.
     turn: Semaphore,
@@ -82,7 +82,7 @@ impl Guesses {
     }
 
     /// Logs wrong tokens until `stop`: the first one at once, and those that follow as a number, a line a minute.
-    pub async fn report(&self, stop: &CancellationToken) {
+    pub(super) async fn report(&self, stop: &CancellationToken) {
         // Both arms are cancel safe, and none awaits in its body: the tally keeps what a lost notice was about.
         while tokio::select! { () = self.news.notified() => true, () = stop.cancelled() => false } {
             let (count, peer) = self.untold();
@@ -90,7 +90,7 @@ impl Guesses {
             tracing::warn!(
                 peer,
                 count,
-                "wrong tokens were shown to the API, the last one by this peer"
+                "the API received wrong tokens, the last one from this peer"
             );
             // Nothing is lost with either arm.
             tokio::select! { () = tokio::time::sleep(QUIET) => {}, () = stop.cancelled() => return }

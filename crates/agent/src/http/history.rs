@@ -1,16 +1,16 @@
 //! `GET /api/v1/modems/NAME/history`: the last hour and day of a modem; `GET /api/v1/events/history`: what happened
 //! to the fleet.
 
-use std::sync::Arc;
-
 use api::events::History;
 use api::history::ModemHistory;
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 
-use super::app::App;
 use super::error::ApiError;
+use super::modems::{self, Status};
 use super::query::Query;
+use crate::chronicle::Chronicle;
+use crate::now::View;
 
 /// The events of a page by default, and at most.
 const PAGE: (usize, usize) = (100, 500);
@@ -20,11 +20,12 @@ const PAGE: (usize, usize) = (100, 500);
 /// # Errors
 /// [`ApiError`]: 404 for an unknown modem.
 pub(super) async fn modem(
-    State(app): State<Arc<App>>,
+    State(status): State<Status>,
+    State(view): State<View>,
     Path(name): Path<String>,
 ) -> Result<Json<ModemHistory>, ApiError> {
-    app.modem(&name)?;
-    Ok(Json(app.history.all_of(&name)))
+    modems::named(&view, &name)?;
+    Ok(Json(status.history_of(&name)))
 }
 
 /// Answers with a page of events, the newest first.
@@ -32,7 +33,7 @@ pub(super) async fn modem(
 /// # Errors
 /// [`ApiError`]: 400 for a parameter. A modem that is not in the fleet any more may have events.
 pub(super) async fn events(
-    State(app): State<Arc<App>>,
+    State(chronicle): State<Chronicle>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<History>, ApiError> {
     let mut query = Query::once(query.as_deref(), &["modem", "before", "limit"])
@@ -45,7 +46,7 @@ pub(super) async fn events(
         let words = format!("limit is a number from 1 to {}", PAGE.1);
         return Err(ApiError::bad("parameter", words));
     }
-    let (events, has_more) = app.chronicle.page(modem.as_deref(), before, limit);
+    let (events, has_more) = chronicle.page(modem.as_deref(), before, limit);
     let next = events.last().map(|last| last.id).filter(|_| has_more);
     Ok(Json(History { events, next }))
 }

@@ -1,7 +1,5 @@
 //! `/api/v1/inbox`: messages that came down, for readers that have a name and confirm what they have.
 
-use std::sync::Arc;
-
 use api::inbox::{Confirmation, Message, Page, Readers, Waiting};
 use api::messages::Received;
 use axum::Json;
@@ -11,9 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use inbox::{Cursor, Inbox, ReadError, StoreError};
 
-use super::app::App;
 use super::error::ApiError;
 use super::query::Query;
+use super::stream::Streams;
 use fleet::Name;
 
 /// Messages of one answer, if the request does not say.
@@ -26,7 +24,7 @@ const MOST: usize = 1000;
 #[derive(Debug)]
 struct Params {
     reader: Name,
-    /// After which message, or up to which one.
+    /// The message after which to read, or up to which to confirm.
     cursor: Option<String>,
     limit: usize,
     forget: bool,
@@ -38,10 +36,10 @@ struct Params {
 /// [`ApiError`]: 400 for a parameter, 404 without an inbox, 410 for an unknown cursor, 503 if there are too many
 /// readers, 507 if the disk refuses.
 pub(super) async fn read(
-    State(app): State<Arc<App>>,
+    State(streams): State<Streams>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page>, ApiError> {
-    let inbox = inbox_of(&app)?;
+    let inbox = inbox_of(&streams)?;
     let known = ["reader", "after", "limit"];
     let params = Params::parse(query.as_deref(), &known)?;
     let page = inbox.read(params.reader.as_str(), params.cursor.as_deref(), params.limit).await;
@@ -56,10 +54,10 @@ pub(super) async fn read(
 /// [`ApiError`]: 400 for a parameter, 404 without an inbox or without such a reader, 410 for an unknown
 /// cursor, 507 if the disk refuses.
 pub(super) async fn confirm(
-    State(app): State<Arc<App>>,
+    State(streams): State<Streams>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Confirmation>, ApiError> {
-    let inbox = inbox_of(&app)?;
+    let inbox = inbox_of(&streams)?;
     let known = ["reader", "through", "forget"];
     let params = Params::parse(query.as_deref(), &known)?;
     let name = params.reader.as_str();
@@ -73,16 +71,16 @@ pub(super) async fn confirm(
             Ok(false) => Err(refused(ReadError::UnknownReader)),
             Err(error) => Err(refused(error.into())),
         },
-        _ => Err(ApiError::bad("parameter", "say through=CURSOR, or forget=true")),
+        _ => Err(ApiError::bad("parameter", "give through=CURSOR or forget=true")),
     }
 }
 
-/// Lists readers and sessions, and how far behind each is.
+/// Lists readers and sessions, with the number of messages that each is behind.
 ///
 /// # Errors
 /// [`ApiError`]: 404 without an inbox.
-pub(super) async fn readers(State(app): State<Arc<App>>) -> Result<Json<Readers>, ApiError> {
-    let stat = inbox_of(&app)?.stat();
+pub(super) async fn readers(State(streams): State<Streams>) -> Result<Json<Readers>, ApiError> {
+    let stat = inbox_of(&streams)?.stat();
     let one = |one: &inbox::Waiting| Waiting {
         name: one.name.clone(),
         behind: one.behind,
@@ -96,9 +94,9 @@ pub(super) async fn readers(State(app): State<Arc<App>>) -> Result<Json<Readers>
     }))
 }
 
-fn inbox_of(app: &App) -> Result<&Inbox, ApiError> {
-    app.downlink.inbox().ok_or_else(|| {
-        let words = "the fleet file has no `inbox`: what comes down is not kept";
+fn inbox_of(streams: &Streams) -> Result<&Inbox, ApiError> {
+    streams.downlink().inbox().ok_or_else(|| {
+        let words = "the fleet file has no `inbox`: received messages are not kept";
         ApiError::new(StatusCode::NOT_FOUND, "no_inbox", words)
     })
 }

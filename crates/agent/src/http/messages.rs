@@ -1,6 +1,4 @@
-//! `GET /api/v1/messages`: what sessions receive, as server-sent events.
-
-use std::sync::Arc;
+//! `GET /api/v1/messages`: messages that sessions receive, as server-sent events.
 
 use api::messages::Received;
 use axum::extract::{RawQuery, State};
@@ -12,10 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 
-use super::app::App;
 use super::error::ApiError;
 use super::query::Query;
-use super::stream::gapped;
+use super::stream::{Streams, gapped};
 use crate::messages::downlink::{Message, Subscription};
 
 /// Filters of one stream.
@@ -55,23 +52,20 @@ fn received(message: &Message) -> Received {
 /// may be given several times, or all.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for a bad filter, 503 where too many consumers are there.
+/// [`ApiError`]: 400 for a bad filter, 503 if too many consumers are there.
 pub(super) async fn messages(
-    State(app): State<Arc<App>>,
+    State(streams): State<Streams>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let filters = filters(query.as_deref())?;
-    let subscription = app.downlink.reader().ok_or_else(|| {
-        let words = "too many local consumers; close one";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
-    })?;
+    let subscription = streams.reader()?;
     if filters.is_empty() {
         subscription.want_everything();
     }
     for filter in &filters {
         subscription.add(filter, 2, FILTERS);
     }
-    let reader = Reader { subscription, stop: app.stop.clone() };
+    let reader = Reader { subscription, stop: streams.stop().clone() };
     Ok(gapped(stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((event, reader))

@@ -3,49 +3,105 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use api::history::ModemHistory;
 use api::modems::{Budget, Fleet, Level, Modem, Session};
 use axum::extract::State;
+use axum::http::StatusCode;
 use modem::Snapshot;
 use queue::Queue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
-use super::app::App;
+use super::error::ApiError;
+use super::token::Tokens;
 use crate::activity::Activity;
 use crate::budget::Standing;
-use crate::now::{ModemView, Security, SessionView};
-use crate::upkeep::history;
+use crate::now::{ModemView, Security, SessionView, View};
+use crate::upkeep::history::{self, History};
 
 /// Answers with the fleet.
-pub(super) async fn modems(State(app): State<Arc<App>>) -> axum::Json<Fleet<Snapshot>> {
-    axum::Json(fleet(&app))
+pub(super) async fn modems(State(status): State<Status>) -> axum::Json<Fleet<Snapshot>> {
+    axum::Json(status.fleet())
 }
 
-/// Returns the fleet for this path and for the status page.
-pub(super) fn fleet(app: &App) -> Fleet<Snapshot> {
-    let now = app.view.now();
-    Fleet {
-        gateway: now.fleet.gateway.to_string(),
-        version: crate::version::NUMBER.to_owned(),
-        commit: crate::version::COMMIT.to_owned(),
-        modems: now.modems.iter().map(|view| modem(app, view)).collect(),
-        queue: Some(figures(&app.view.queue)),
-        asks_for_token: app.tokens.borrow().are_asked_for(),
+/// The modem of this name, or 404.
+pub(super) fn named(view: &View, name: &str) -> Result<ModemView, ApiError> {
+    view.now().modem(name).cloned().ok_or_else(|| {
+        let words = format!("the fleet has no modem {name:?}");
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words)
+    })
+}
+
+/// Open status pages.
+const PAGES: usize = 32;
+
+/// The fleet as the API and the status page show it.
+#[derive(Clone)]
+pub struct Status {
+    view: View,
+    history: Arc<History>,
+    tokens: watch::Receiver<Tokens>,
+    pages: Arc<Semaphore>,
+}
+
+impl Status {
+    /// Shows this fleet, with no signals yet.
+    pub fn new(view: View, tokens: watch::Receiver<Tokens>) -> Self {
+        Self { view, history: Arc::default(), tokens, pages: Arc::new(Semaphore::new(PAGES)) }
     }
-}
 
-fn modem(app: &App, view: &ModemView) -> Modem<Snapshot> {
-    let activity = view.activity.read();
-    let snapshot = view.snapshot.borrow().clone();
-    let level = |(measure, dbm): (&str, f64)| Level { measure: measure.to_owned(), dbm };
-    Modem {
-        name: view.name.clone(),
-        port: view.port.clone(),
-        usb_path: view.usb_path.clone(),
-        signal: history::signal(&snapshot).map(level),
-        signal_history_dbm: app.history.of(&view.name),
-        recoveries: activity.recoveries,
-        budget: view.standing().as_ref().map(budget),
-        sessions: view.sessions.iter().map(|view| session(view, &activity)).collect(),
-        snapshot,
+    /// Returns the last hour and day of a modem.
+    pub(super) fn history_of(&self, name: &str) -> ModemHistory {
+        self.history.all_of(name)
+    }
+
+    /// Takes down the signals, until `stop`.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn keep(&self, stop: &CancellationToken) {
+        self.history.keep(&self.view, stop).await;
+    }
+
+    /// A place for one more page that is open.
+    ///
+    /// # Errors
+    /// [`ApiError`]: 503 if all are taken.
+    pub(super) fn open_page(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.pages).try_acquire_owned().map_err(|_| {
+            let words = format!("{PAGES} pages are open; close one");
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
+        })
+    }
+
+    /// Returns the fleet for this path and for the status page.
+    pub(super) fn fleet(&self) -> Fleet<Snapshot> {
+        let now = self.view.now();
+        Fleet {
+            gateway: now.fleet.gateway.to_string(),
+            version: crate::version::NUMBER.to_owned(),
+            commit: crate::version::COMMIT.to_owned(),
+            modems: now.modems.iter().map(|view| self.modem(view)).collect(),
+            queue: Some(figures(&self.view.queue)),
+            asks_for_token: self.tokens.borrow().are_asked_for(),
+        }
+    }
+
+    fn modem(&self, view: &ModemView) -> Modem<Snapshot> {
+        let activity = view.activity.read();
+        let snapshot = view.snapshot.borrow().clone();
+        let level = |(measure, dbm): (&str, f64)| Level { measure: measure.to_owned(), dbm };
+        Modem {
+            name: view.name.clone(),
+            port: view.port.clone(),
+            usb_path: view.usb_path.clone(),
+            signal: history::signal(&snapshot).map(level),
+            signal_history_dbm: self.history.of(&view.name),
+            recoveries: activity.recoveries,
+            budget: view.standing().as_ref().map(budget),
+            sessions: view.sessions.iter().map(|view| session(view, &activity)).collect(),
+            snapshot,
+        }
     }
 }
 

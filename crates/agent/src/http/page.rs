@@ -1,14 +1,13 @@
 //! The status page at `/`, and the stream that keeps it live.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use api::events::Changes;
 use api::modems::{Fleet, Queue};
 use axum::Router;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,15 +15,16 @@ use futures_util::stream::unfold;
 use modem::Snapshot;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
-use super::app::App;
-use super::bounds::PAGES;
+use super::app::Shared;
 use super::error::ApiError;
-use super::modems::fleet;
+use super::modems::Status;
 use super::query::Query;
-use super::stream;
+use super::stream::{self, Streams};
+use crate::chronicle::Chronicle;
 
-/// Time from a change to its event, at most. An open page costs a look a second, a closed one nothing.
+/// The time between two looks for a change; a page that is open costs a look a second, a closed one nothing.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The most events of the history in one event of the stream. A page that needs more asks for the history.
@@ -57,7 +57,7 @@ const FILES: [(&str, &str, &str); 12] = [
 ];
 
 /// Returns the routes of the page's files.
-pub(super) fn files() -> Router<Arc<App>> {
+pub(super) fn files() -> Router<Shared> {
     FILES.into_iter().fold(Router::new(), |routes, (path, kind, text)| {
         routes.route(path, get(move || async move { file(kind, text) }))
     })
@@ -87,7 +87,11 @@ struct Shown {
 
 impl Shown {
     /// Returns the changes, which are then shown; `None` if nothing changed.
-    fn changes(&mut self, mut now: Fleet<Snapshot>, app: &App) -> Option<Changes<Snapshot>> {
+    fn changes(
+        &mut self,
+        mut now: Fleet<Snapshot>,
+        chronicle: &Chronicle,
+    ) -> Option<Changes<Snapshot>> {
         let order: Vec<String> = now.modems.iter().map(|modem| modem.name.clone()).collect();
         let is_other = order != self.order;
         self.modems.retain(|name, _| order.contains(name));
@@ -101,7 +105,7 @@ impl Shown {
                 changed.push(modem);
             }
         }
-        let events = app.chronicle.since(self.event, NEWS);
+        let events = chronicle.since(self.event, NEWS);
         self.event = events.last().map_or(self.event, |last| last.id);
         let queue = now.queue.filter(|queue| self.is_other_queue(queue));
         if changed.is_empty() && !is_other && queue.is_none() && events.is_empty() {
@@ -122,7 +126,9 @@ impl Shown {
 
 /// One open page.
 struct Watcher {
-    app: Arc<App>,
+    status: Status,
+    chronicle: Chronicle,
+    stop: CancellationToken,
     look: Interval,
     /// The whole fleet as it was sent last, for a reader that gets it whole each time.
     whole: String,
@@ -134,9 +140,8 @@ struct Watcher {
 impl Watcher {
     /// The next state that differs from the one shown; `None` when the agent ends.
     async fn next(&mut self) -> Option<Event> {
-        let stop = self.app.stop.clone();
         // Both arms are cancel safe, and none awaits in its body.
-        while tokio::select! { _ = self.look.tick() => true, () = stop.cancelled() => false } {
+        while tokio::select! { _ = self.look.tick() => true, () = self.stop.cancelled() => false } {
             if let Some(event) = self.event() {
                 return Some(event);
             }
@@ -145,9 +150,9 @@ impl Watcher {
     }
 
     fn event(&mut self) -> Option<Event> {
-        let now = fleet(&self.app);
+        let now = self.status.fleet();
         if let Some(parts) = self.parts.as_mut().filter(|_| !self.whole.is_empty()) {
-            let changes = parts.changes(now, &self.app)?;
+            let changes = parts.changes(now, &self.chronicle)?;
             return Event::default().event("changes").json_data(changes).ok();
         }
         // Every fleet can be written as JSON.
@@ -156,8 +161,8 @@ impl Watcher {
             return None;
         }
         if let Some(parts) = &mut self.parts {
-            parts.event = self.app.chronicle.newest();
-            parts.changes(now, &self.app);
+            parts.event = self.chronicle.newest();
+            parts.changes(now, &self.chronicle);
         }
         self.whole.clone_from(&text);
         Some(Event::default().event("fleet").data(text))
@@ -170,7 +175,9 @@ impl Watcher {
 /// # Errors
 /// [`ApiError`]: 400 for a parameter, 503 if too many pages are open.
 pub(super) async fn events(
-    State(app): State<Arc<App>>,
+    State(status): State<Status>,
+    State(streams): State<Streams>,
+    State(chronicle): State<Chronicle>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut query = Query::once(query.as_deref(), &["changes"]).map_err(ApiError::parameter)?;
@@ -182,13 +189,11 @@ pub(super) async fn events(
             return Err(ApiError::bad("parameter", words));
         }
     };
-    let Ok(place) = Arc::clone(&app.bounds.pages).try_acquire_owned() else {
-        let words = format!("{PAGES} pages are open; close one");
-        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words));
-    };
+    let place = status.open_page()?;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let watcher = Watcher { app, look, whole: String::new(), parts, _place: place };
+    let (stop, whole) = (streams.stop().clone(), String::new());
+    let watcher = Watcher { status, chronicle, stop, look, whole, parts, _place: place };
     let changes = unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
         Some((event, watcher))

@@ -1,4 +1,6 @@
-//! Paths that several parts of the server know.
+//! Paths and limits that several parts of the server know.
+
+use std::time::Duration;
 
 /// Paths that need no token, and are answered while all other places are taken.
 pub(super) const OPEN: [&str; 4] = ["/metrics", "/healthz", "/livez", "/readyz"];
@@ -11,3 +13,7 @@ pub(super) const MAX_FILE: usize = 1024 * 1024;
 
 /// Commands to a modem's port.
 pub(super) const CONSOLE: &str = "/api/v1/at";
+
+/// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
+/// is cut off.
+pub(super) const REQUEST: Duration = Duration::from_secs(30);

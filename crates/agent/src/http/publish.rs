@@ -1,6 +1,5 @@
 //! `POST /api/v1/publish`: a message is answered once it is on disk.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,10 +8,9 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use queue::{AppendError, DEFAULT_PRIORITY, MAX_NAME, MAX_PRIORITY, Outcome};
 
-use super::app::App;
 use super::error::ApiError;
 use super::query::Query;
-use crate::messages::hand_in::{MAX_TOPIC, Refusal, Submission, Taken};
+use crate::messages::hand_in::{HandIn, MAX_TOPIC, Refusal, Submission, Taken};
 use crate::metrics::labels::WayIn;
 use fleet::{Name, SessionId};
 
@@ -31,7 +29,7 @@ struct Params {
 /// # Errors
 /// [`ApiError`] by the contract: 400, 404, 413, 422, 429, 507.
 pub(super) async fn publish(
-    State(app): State<Arc<App>>,
+    State(hand_in): State<HandIn>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
@@ -46,7 +44,7 @@ pub(super) async fn publish(
         key: idempotency_key(&headers)?,
         ..Submission::new(params.topic, body)
     };
-    let taken = app.hand_in.take_copies(WayIn::Http, submission).await.map_err(refused)?;
+    let taken = hand_in.take_copies(WayIn::Http, submission).await.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(answer(&taken))))
 }
 
@@ -69,7 +67,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// Turns a refusal into its answer.
+/// The answer of HTTP to a refusal.
 pub(super) fn refused(refusal: Refusal) -> ApiError {
     let words = modem::session::Chain(&refusal).to_string();
     let (status, code) = match refusal {

@@ -22,7 +22,7 @@ impl<'a> Query<'a> {
     /// The same, with parameters that may be repeated.
     ///
     /// # Errors
-    /// As of [`Self::once`].
+    /// The same as of [`Self::once`].
     pub(super) fn repeated(query: Option<&'a str>, known: &[&str]) -> Result<Self, String> {
         let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let read = |pair: &'a str| {
@@ -39,7 +39,7 @@ impl<'a> Query<'a> {
         pairs.map(read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The value of a parameter, the last where there are several.
+    /// The value of a parameter, the last if there are several.
     pub(super) fn take(&mut self, key: &str) -> Option<String> {
         self.0.extract_if(.., |(name, _)| *name == key).last().map(|(_, value)| value)
     }

@@ -1,6 +1,6 @@
 //! `/api/v1/queue`: figures, listing, requeue, purge.
 //!
-//! A request does one page of bounded work; `next` says where the following one goes on.
+//! A request does one page of bounded work; `next` is the place at which the following one goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,34 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use queue::Page;
+use tokio::sync::Semaphore;
 
-use super::app::App;
 use super::error::ApiError;
 use super::query::Query;
 use crate::messages::backlog::{self, BacklogError, PAGE, Selection, Step};
+use crate::now::View;
 
-/// Payload of one answer, in bytes, beyond which it ends with `next`: what is not read yet is held in memory.
+/// Payload of one answer, in bytes, beyond which it ends with `next`: an answer that is not read yet is held in memory.
 const MOST: usize = 1024 * 1024;
+
+/// Pages of the queue that are read at the same time; a further request waits.
+const LISTINGS: usize = 4;
+
+/// Places for requests that read a page of the queue.
+#[derive(Clone)]
+pub struct Listings(Arc<Semaphore>);
+
+impl Default for Listings {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LISTINGS)))
+    }
+}
 
 /// The parameters of all paths of the queue.
 const KNOWN: [&str; 10] =
     ["id", "lane", "topic", "state", "reason", "older_than", "after", "limit", "payload", "all"];
 
-/// What a request asks for.
+/// The parameters of a request.
 #[derive(Debug, Default)]
 struct Params {
     selection: Selection,
@@ -34,30 +48,31 @@ struct Params {
 }
 
 /// `GET /api/v1/queue`.
-pub(super) async fn stat(State(app): State<Arc<App>>) -> Json<Figures> {
-    let now = app.view.now();
+pub(super) async fn stat(State(view): State<View>) -> Json<Figures> {
+    let now = view.now();
     let bounds = &now.fleet.queue;
     Json(Figures {
         max_bytes: Some(bounds.max_bytes),
         max_messages: bounds.max_messages,
-        ..backlog::figures(&app.view.queue.stat(), true)
+        ..backlog::figures(&view.queue.stat(), true)
     })
 }
 
 /// `GET /api/v1/queue/messages`.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for a parameter, 500 where the file cannot be read.
+/// [`ApiError`]: 400 for a parameter, 500 if the file cannot be read.
 pub(super) async fn messages(
-    State(app): State<Arc<App>>,
+    State(view): State<View>,
+    State(listings): State<Listings>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<api::queue::Page>, ApiError> {
     let params = Params::parse(query.as_deref())?;
     let limit = params.limit.unwrap_or(PAGE);
-    let now = app.view.now();
+    let now = view.now();
     // It is never closed. The place goes with the reading, which goes on if the caller leaves. A page is an answer, which is
     // bounded elsewhere.
-    let place = Arc::clone(&app.bounds.listings).acquire_owned().await;
+    let place = Arc::clone(&listings.0).acquire_owned().await;
     let mut page =
         backlog::page(&now.fleet.queue.path, &params.selection, params.after, limit, place)
             .await
@@ -72,7 +87,7 @@ pub(super) async fn messages(
     }))
 }
 
-/// Leaves to the next page what is beyond [`MOST`]; one message always stays.
+/// Leaves messages beyond [`MOST`] to the next page; one always stays.
 fn cut(page: &mut Page) {
     let mut bytes = 0_usize;
     let fits = page.records.iter().take_while(|record| {
@@ -89,42 +104,44 @@ fn cut(page: &mut Page) {
 /// `POST /api/v1/queue/requeue`.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for a parameter, 404 where the one message is not aside, 500.
+/// [`ApiError`]: 400 for a parameter, 404 if the one message is not aside, 500.
 pub(super) async fn requeue(
-    State(app): State<Arc<App>>,
+    State(view): State<View>,
+    State(listings): State<Listings>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Changed>, ApiError> {
     let params = Params::parse(query.as_deref())?.meant()?;
-    let now = app.view.now();
-    let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
-    let _place = app.bounds.listings.acquire().await;
+    let now = view.now();
+    let (queue, dir) = (&view.queue, &now.fleet.queue.path);
+    let _place = listings.0.acquire().await;
     let step =
         backlog::requeue(queue, dir, &params.selection, params.after).await.map_err(failed)?;
     if step.done > 0 {
-        tracing::info!(messages = step.done, "brought back what was set aside");
+        tracing::info!(messages = step.done, "dead letters were put back into the queue");
         // Their lanes may be gone from the fleet file since.
-        app.view.strays.notify_one();
+        view.strays.notify_one();
     }
-    answer(&params, Done::Requeued, step, "no such message is set aside")
+    answer(&params, Done::Requeued, step, "there is no such dead letter")
 }
 
 /// `POST /api/v1/queue/purge`.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for a parameter, 404 where the one message is not there or on its way, 500.
+/// [`ApiError`]: 400 for a parameter, 404 if the one message is not there or on its way, 500.
 pub(super) async fn purge(
-    State(app): State<Arc<App>>,
+    State(view): State<View>,
+    State(listings): State<Listings>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Changed>, ApiError> {
     let params = Params::parse(query.as_deref())?.meant()?;
-    let now = app.view.now();
-    let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
-    let _place = app.bounds.listings.acquire().await;
+    let now = view.now();
+    let (queue, dir) = (&view.queue, &now.fleet.queue.path);
+    let _place = listings.0.acquire().await;
     let step = backlog::purge(queue, dir, &params.selection, params.after).await.map_err(failed)?;
     if step.done > 0 {
         tracing::warn!(messages = step.done, "messages were purged by an operator");
     }
-    answer(&params, Done::Purged, step, "no such message is in the queue, or it is on its way")
+    answer(&params, Done::Purged, step, "no such message is in the queue, or it is being delivered")
 }
 
 fn answer(
@@ -182,9 +199,7 @@ impl Params {
                 let age: Option<Duration> = humantime::parse_duration(value).ok();
                 selection.older_than = Some(age.ok_or_else(|| wrong("a time such as 90s or 2h"))?);
             }
-            "after" => {
-                self.after = value.parse().map_err(|_| wrong("a place as `next` tells it"))?
-            }
+            "after" => self.after = value.parse().map_err(|_| wrong("a place from `next`"))?,
             "limit" => self.limit = Some(number()?),
             "payload" => self.payload = boolean()?,
             _ => self.all = boolean()?,
@@ -192,10 +207,10 @@ impl Params {
         Ok(())
     }
 
-    /// Refuses to change everything where nobody said so.
+    /// Refuses to change everything unless the request says so.
     fn meant(self) -> Result<Self, ApiError> {
         if self.selection.is_everything() && !self.all {
-            return Err(bad("say which messages are meant, or all=true"));
+            return Err(bad("select messages, or give all=true"));
         }
         Ok(self)
     }

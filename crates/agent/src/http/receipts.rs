@@ -1,7 +1,5 @@
 //! `GET /api/v1/messages/ID`: the receipt of a message; `GET /api/v1/outcomes`: of each that ends, at once.
 
-use std::sync::Arc;
-
 use api::messages::Receipt;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -11,41 +9,61 @@ use axum::response::Response;
 use axum::response::sse::Event;
 use futures_util::stream;
 use modem::session::Chain;
-use queue::{MessageId, StoreError, Trace};
+use queue::{MessageId, Queue, StoreError, Trace};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use super::app::App;
 use super::error::ApiError;
 use super::query::Query;
-use super::stream::gapped;
+use super::stream::{Streams, gapped};
 use crate::messages::downlink::Subscription;
+use crate::messages::forward::Given;
 use crate::messages::receipt;
 
 /// Characters of an id as it is written: a UUID with its hyphens (RFC 9562 §4).
 const ID: usize = 36;
 
+/// The place of each message.
+#[derive(Clone)]
+pub struct Receipts {
+    queue: Queue,
+    given: Given,
+}
+
+impl Receipts {
+    /// The messages of a queue, of which sessions have some.
+    pub fn new(queue: Queue, given: Given) -> Self {
+        Self { queue, given }
+    }
+
+    /// The receipt of a message, if it is known.
+    async fn of(&self, id: MessageId) -> Result<Option<Receipt>, StoreError> {
+        // Asked before the queue: one that is given out only afterwards was waiting.
+        let given = self.given.at(id);
+        let trace = self.queue.trace(id).await?;
+        Ok(trace.map(|trace| receipt::of(&trace, given.as_deref())))
+    }
+}
+
 /// Answers the receipt of the message of this id.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for what is not an id or any parameter, 404 where it is not known or no longer, 500.
+/// [`ApiError`]: 400 for a text that is not an id or any parameter, 404 if it is not known or no longer, 500.
 pub(super) async fn receipt(
-    State(app): State<Arc<App>>,
+    State(receipts): State<Receipts>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Receipt>, ApiError> {
     takes_none(query.as_deref())?;
     let id = id.ok().and_then(|Path(text)| read(&text)).ok_or_else(|| {
-        let words = "an id of a message is a UUID, as the answer of a hand-in names it";
+        let words = "the id of a message is a UUID, as in the answer to its publish";
         ApiError::new(StatusCode::BAD_REQUEST, "id", words)
     })?;
-    // Asked before the queue: one that is given out only afterwards was waiting.
-    let given = app.given.at(id);
-    let trace = app.view.queue.trace(id).await.map_err(failed)?.ok_or_else(|| {
-        let words = "no such message is known, or no longer";
+    let receipt = receipts.of(id).await.map_err(failed)?.ok_or_else(|| {
+        let words = "no such message is known, or it is known no longer";
         ApiError::new(StatusCode::NOT_FOUND, "unknown_message", words)
     })?;
-    Ok(Json(receipt::of(&trace, given.as_deref())))
+    Ok(Json(receipt))
 }
 
 fn takes_none(query: Option<&str>) -> Result<(), ApiError> {
@@ -105,18 +123,16 @@ fn event(trace: &Trace) -> Option<Event> {
 /// reader or the agent goes.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for any parameter, 503 where too many consumers are there.
+/// [`ApiError`]: 400 for any parameter, 503 if too many consumers are there.
 pub(super) async fn outcomes(
-    State(app): State<Arc<App>>,
+    State(receipts): State<Receipts>,
+    State(streams): State<Streams>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     takes_none(query.as_deref())?;
     // Without a filter nothing comes down to it: it is a place and nothing else.
-    let place = app.downlink.reader().ok_or_else(|| {
-        let words = "too many local consumers; close one";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
-    })?;
-    let (outcomes, stop) = (app.view.queue.outcomes(), app.stop.clone());
+    let place = streams.reader()?;
+    let (outcomes, stop) = (receipts.queue.outcomes(), streams.stop().clone());
     let reader = Reader { outcomes, _place: place, stop };
     Ok(gapped(stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;

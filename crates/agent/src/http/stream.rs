@@ -1,15 +1,55 @@
-//! Answers that go on: what happens, as server-sent events.
+//! Answers that go on: server-sent events.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use api::messages::Missed;
+use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use super::error::ApiError;
+use crate::messages::downlink::{Downlink, Subscription};
 
 /// Keeps proxies from closing a quiet stream.
 const STILL_HERE: Duration = Duration::from_secs(15);
+
+/// Event streams, until the agent ends.
+#[derive(Clone)]
+pub struct Streams {
+    downlink: Downlink,
+    stop: CancellationToken,
+}
+
+impl Streams {
+    /// Streams of messages that sessions receive, until `stop`.
+    pub fn new(downlink: Downlink, stop: CancellationToken) -> Self {
+        Self { downlink, stop }
+    }
+
+    /// The messages that sessions receive.
+    pub(super) fn downlink(&self) -> &Downlink {
+        &self.downlink
+    }
+
+    /// Cancelled when the agent ends: then a stream ends, and a caller that is kept waiting is answered.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// A place among the readers of event streams, with no filter yet.
+    ///
+    /// # Errors
+    /// [`ApiError`]: 503 if all places are taken.
+    pub(super) fn reader(&self) -> Result<Subscription, ApiError> {
+        self.downlink.reader().ok_or_else(|| {
+            let words = "too many local consumers; close one";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
+        })
+    }
+}
 
 /// Streams these events.
 pub(super) fn events(events: impl Stream<Item = Event> + Send + 'static) -> Response {
@@ -18,7 +58,7 @@ pub(super) fn events(events: impl Stream<Item = Event> + Send + 'static) -> Resp
         .into_response()
 }
 
-/// Streams these events, each with how many were missed since the one before, which is told first.
+/// Streams these events, each with the number that was missed since the one before. That number is sent first.
 pub(super) fn gapped(told: impl Stream<Item = (Event, u64)> + Send + 'static) -> Response {
     events(told.flat_map(|(event, missed)| {
         // A number can be written as JSON.

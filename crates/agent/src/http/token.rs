@@ -1,4 +1,4 @@
-//! The tokens that callers of the API show over TCP, and what each caller may do.
+//! The tokens that callers of the API show over TCP, and each caller's right.
 
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
@@ -24,7 +24,7 @@ pub enum Door {
 /// Right of a caller; the greater one holds the lesser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Right {
-    /// Publish, and see what became of messages.
+    /// Publish, and read the receipts of messages.
     Publish,
     /// All that the API has.
     All,
@@ -53,17 +53,17 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Reads the tokens that callers must show, where there are any.
+    /// Reads the tokens that callers must show, if there are any.
     ///
     /// # Errors
-    /// [`SecretError`] where one cannot be read, or where both are the same.
+    /// [`SecretError`] if one cannot be read, or if both are the same.
     pub fn read(http: &Http) -> Result<Self, SecretError> {
         let all = read("http.token", http.token.as_ref(), http)?;
         let publish = read("http.publish_token", http.publish_token.as_ref(), http)?;
         let same = all.as_ref().zip(publish.as_ref()).is_some_and(|(one, other)| one.0 == other.0);
         match &http.publish_token {
             Some(secret) if same => Err(secret.unusable(
-                "holds the same as `token`: who may publish could do everything; make another one",
+                "holds the same token as `token`, so every publisher could do everything; make another one",
             )),
             _ => Ok(Self { all, publish }),
         }
@@ -90,20 +90,20 @@ impl Tokens {
     }
 }
 
-/// Reads one of them. The log says where it is weak: `check` may not have been allowed to read it.
+/// Reads one of them. The log has a warning if it is weak: `check` may not have been allowed to read it.
 fn read(key: &str, secret: Option<&Ref>, http: &Http) -> Result<Option<Token>, SecretError> {
     let Some(secret) = secret.map(Ref::read).transpose()? else { return Ok(None) };
     if http.is_open() && secret.expose_secret().len() < SHORT_TOKEN {
         tracing::warn!(
             key,
-            "a token of fewer than {SHORT_TOKEN} characters, and other machines can guess at it: make a longer one"
+            "the token has fewer than {SHORT_TOKEN} characters, and other machines can try to guess it: make a longer one"
         );
     }
     Ok(Some(Token::new(&secret)))
 }
 
-/// Returns the token that the caller shows: a bearer token (RFC 6750 §2.1), or the password of HTTP Basic (RFC 7617 §2). None where it
-/// is neither, or where it stands there twice.
+/// Returns the token that the caller shows: a bearer token (RFC 6750 §2.1), or the password of HTTP Basic (RFC 7617 §2). None if it
+/// is neither, or if it stands there twice.
 fn shown(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;

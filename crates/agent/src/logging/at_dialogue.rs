@@ -1,7 +1,7 @@
 //! The AT dialogue of some modems in the log, switched while the agent runs.
 //!
-//! A filter of tracing-subscriber matches spans when they are made; a modem's lives as long as the
-//! agent. So each span of a modem carries its name, and the question is asked for each event.
+//! A filter of tracing-subscriber matches spans when they are made, but a modem's span lives as
+//! long as the agent. So each span of a modem carries its name, and this filter checks each event.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,29 +16,29 @@ use tracing::{Metadata, Subscriber, callsite};
 use tracing_subscriber::layer::{Context, Filter, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The target under which the port logs what it sends and receives, secrets redacted.
+/// The target of the port's log of sent and received data, with secrets redacted.
 pub(super) const TARGET: &str = "modemfleet::at";
 
 /// The span in which a modem's task runs.
 const SPAN: &str = "modem";
 
-/// The modems whose dialogue is logged, by their names, and until when.
+/// The modems whose dialogue is logged, by name, with the end of each log.
 #[derive(Debug, Clone, Default)]
 pub struct Traced(Arc<RwLock<BTreeMap<String, Instant>>>);
 
 impl Traced {
-    /// Logs a modem's dialogue for `time`; none ends it.
+    /// Logs a modem's dialogue for `time`; zero ends it.
     pub fn set(&self, modem: &str, time: Duration) {
         let (now, mut all) =
             (Instant::now(), self.0.write().unwrap_or_else(PoisonError::into_inner));
         all.insert(modem.to_owned(), now + time);
         all.retain(|_, end| *end > now);
         drop(all);
-        // What the filters answered before is remembered at each place that logs.
+        // Each call site caches the filters' earlier answers.
         callsite::rebuild_interest_cache();
     }
 
-    /// The names, in order.
+    /// Returns the names, in order.
     pub fn names(&self) -> Vec<String> {
         let (now, all) = (Instant::now(), self.0.read().unwrap_or_else(PoisonError::into_inner));
         all.iter().filter(|(_, end)| **end > now).map(|(name, _)| name.clone()).collect()
@@ -57,7 +57,7 @@ impl Traced {
 /// A modem's name, on its span.
 pub(super) struct ModemName(pub(super) String);
 
-/// Puts their names on the modems' spans.
+/// The layer that stores modems' names on their spans.
 pub(super) struct SpanNames;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpanNames {
@@ -85,7 +85,7 @@ impl Visit for NameField {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
-/// Lets the dialogue of traced modems through, and nothing else.
+/// The filter that lets only the dialogue of traced modems through.
 pub(super) struct AtDialogue(Traced);
 
 impl AtDialogue {

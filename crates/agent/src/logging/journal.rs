@@ -1,4 +1,5 @@
-//! The journal's fields, without what could command a terminal or deceive its reader: `journalctl` shows all of UTF-8 as it is.
+//! The journal's fields, without characters that could command a terminal or deceive its reader.
+//! `journalctl` shows all of UTF-8 unchanged.
 
 use std::fmt;
 
@@ -9,8 +10,8 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use super::plain::plain;
 
-/// Layer for the journal, which gets each event with its texts made plain. A span has names of the fleet file, which are
-/// letters, digits and a few marks.
+/// The layer for the journal, which receives each event with printable texts only. Spans pass
+/// unchanged: they hold names of the fleet file, with letters, digits and a few marks.
 pub(super) struct Journal<L>(pub(super) L);
 
 impl<S: Subscriber, L: Layer<S>> Layer<S> for Journal<L> {
@@ -37,7 +38,7 @@ fn value(text: &String) -> &dyn Value {
     text
 }
 
-/// The values of an event in the order of its fields, as the journal has them: all of them are text there.
+/// The values of an event in the order of its fields. All of them are text, as in the journal.
 struct Texts(Vec<Option<String>>);
 
 impl Texts {
@@ -67,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps what it is given, as the journal's layer writes it.
+    /// A layer that keeps its fields as the journal's layer writes them.
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<String>>>);
 

@@ -1,4 +1,5 @@
-//! Text for systemd: each line says its level, as sd-daemon(3) wants it, and the journal takes that off.
+//! Text for systemd: each line begins with its level in the form of sd-daemon(3), which the journal
+//! removes.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use tracing_subscriber::fmt::format::{
 };
 use tracing_subscriber::registry::LookupSpan;
 
-/// A line as for people, without its time, which the journal has.
+/// A line as for people, without its time, which the journal adds.
 pub(super) struct Leveled(Format<Full, ()>);
 
 impl Leveled {
@@ -18,7 +19,8 @@ impl Leveled {
     }
 }
 
-/// The number of a level for syslog(3). The journal shows warnings and errors in colours, and filters by it.
+/// Returns the number of a level for syslog(3). The journal colours warnings and errors, and
+/// filters by it.
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,

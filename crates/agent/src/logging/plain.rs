@@ -1,6 +1,6 @@
-//! Standard error, without what could command a terminal or deceive its reader.
+//! Standard error, without characters that could command a terminal or deceive its reader.
 //!
-//! A message quotes what a modem or a broker said. Fields are escaped by their formatter, messages are not.
+//! A message quotes words of modems and brokers. Their formatter escapes fields, but not messages.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use fleet::printable::{INSTEAD, is_unprintable};
 
-/// Makes writers of one line each.
+/// Makes a writer for each line.
 pub(super) struct Plain {
     /// True if the formatter colours its lines.
     pub(super) is_coloured: bool,
@@ -22,7 +22,7 @@ impl<'a> MakeWriter<'a> for Plain {
     }
 }
 
-/// Sink for the line of one event, in one piece.
+/// Writes the line of one event in one piece.
 pub(super) struct Line<W> {
     out: W,
     is_coloured: bool,
@@ -40,7 +40,8 @@ impl<W: Write> Write for Line<W> {
     }
 }
 
-/// One event is one line: its end stays, and so do the formatter's own styles.
+/// Returns the line of one event without unprintable characters. Its line end stays, and so do the
+/// formatter's own styles.
 pub(super) fn plain(text: &str, is_coloured: bool) -> String {
     let (text, end) = text.strip_suffix('\n').map_or((text, ""), |text| (text, "\n"));
     let mut line = String::with_capacity(text.len() + 1);
@@ -58,8 +59,8 @@ pub(super) fn plain(text: &str, is_coloured: bool) -> String {
     line + end
 }
 
-/// The styles that the formatter writes (ECMA-48, SGR): their end, bold, dim, italic, and a colour for each level. What
-/// hides text, or paints it on its own ground, is not among them.
+/// The styles that the formatter writes (ECMA-48, SGR): reset, bold, dim, italic, and a colour for
+/// each level. Styles that hide text or change its background are not among them.
 const STYLES: [&str; 9] = [
     "\u{1b}[0m",
     "\u{1b}[1m",
@@ -72,7 +73,7 @@ const STYLES: [&str; 9] = [
     "\u{1b}[35m",
 ];
 
-/// The length of the formatter's style that the text begins with, else 0.
+/// Returns the length of a formatter's style at the start of the text, else 0.
 fn style(text: &str) -> usize {
     STYLES.iter().find(|style| text.starts_with(**style)).map_or(0, |style| style.len())
 }
@@ -94,7 +95,7 @@ mod tests {
             ("\u{1b}[2mINFO\n", false, "\u{fffd}[2mINFO\n"),
             ("\u{1b}[2J\u{1b}]0;x\u{7}\n", true, "\u{fffd}[2J\u{fffd}]0;x\u{fffd}\n"),
             ("a\u{202e}b\u{2066}c\u{200f}\u{85}\n", true, "a\u{fffd}b\u{fffd}c\u{fffd}\u{fffd}\n"),
-            // Hidden, a ground of its own, many at once, and the short form of "no style".
+            // Hidden text, a background, combined styles, and the short form of the reset.
             ("\u{1b}[8ma\u{1b}[41m\n", true, "\u{fffd}[8ma\u{fffd}[41m\n"),
             ("\u{1b}[1;8m\u{1b}[38;5;0m\n", true, "\u{fffd}[1;8m\u{fffd}[38;5;0m\n"),
             ("\u{1b}[m\u{1b}[311m\n", true, "\u{fffd}[m\u{fffd}[311m\n"),
@@ -108,7 +109,7 @@ mod tests {
         assert_eq!(out, "ä\u{fffd}\n".as_bytes());
     }
 
-    /// Keeps what its formatter writes.
+    /// A writer that keeps the formatter's lines.
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
 

@@ -1,7 +1,8 @@
-//! The last of the log and of each modem's AT dialogue, kept in memory for whoever asks after a fault.
+//! The latest lines of the log and of each modem's AT dialogue, kept in memory for questions after
+//! a fault.
 //!
-//! What was logged before somebody asked is what a fault needs. It is bounded, by bytes and by lines, and
-//! holds what the log would hold at its most talkative: secrets are redacted where a line is made.
+//! Lines before a question explain a fault, so they are kept from the start. They are bounded by
+//! bytes, and hold more detail than the usual log. Secrets are redacted before a line is made.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write};
@@ -19,22 +20,32 @@ use tracing_subscriber::registry::LookupSpan;
 use super::at_dialogue::{ModemName, TARGET};
 use fleet::printable::is_unprintable;
 
-/// Bytes of the log.
+/// The most bytes of the log.
 const LOG: usize = 256 * 1024;
 
-/// Bytes of one modem's dialogue: some minutes of one that is busy.
+/// The most bytes of one modem's dialogue: some minutes of a busy modem.
 const DIALOGUE: usize = 64 * 1024;
 
-/// Dialogues that are kept; more modems have no gateway.
+/// The most dialogues kept; no gateway has more modems.
 const DIALOGUES: usize = 128;
 
 /// The most bytes of one line.
 const LINE: usize = 2 * 1024;
 
-/// Ours. What libraries say is kept from warnings on.
-const OURS: [&str; 5] = ["agent", "modem", "queue", "profile_simcom", "profile_quectel"];
+/// Our packages. Of other libraries only warnings and errors are kept.
+const OURS: [&str; 9] = [
+    "agent",
+    "discovery",
+    "fleet",
+    "inbox",
+    "modem",
+    "modemfleet",
+    "profile_quectel",
+    "profile_simcom",
+    "queue",
+];
 
-/// The last lines.
+/// The latest lines.
 #[derive(Clone, Default)]
 pub struct Recent(Arc<Mutex<Kept>>);
 
@@ -44,7 +55,7 @@ struct Kept {
     dialogues: BTreeMap<String, Lines>,
 }
 
-/// Lines of so many bytes at most, the newest.
+/// The newest lines, up to a number of bytes.
 #[derive(Default)]
 struct Lines {
     lines: VecDeque<String>,
@@ -64,7 +75,7 @@ impl Lines {
 }
 
 impl Recent {
-    /// What is kept of which event.
+    /// Returns the filter of the events that are kept.
     pub(super) fn filter() -> Targets {
         Targets::new()
             .with_default(LevelFilter::WARN)
@@ -72,7 +83,7 @@ impl Recent {
             .with_target(TARGET, LevelFilter::TRACE)
     }
 
-    /// All of it, the oldest first: `log`, and `at` by modem.
+    /// Returns all lines, the oldest first: `log`, and `at` by modem.
     pub fn json(&self) -> Value {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let dialogues: BTreeMap<&String, &VecDeque<String>> =
@@ -92,7 +103,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recent {
         let is_dialogue = event.metadata().target() == TARGET;
         let mut line = Text(time.to_string());
         if !is_dialogue {
-            // Into memory: it does not fail.
+            // A write into memory does not fail.
             let _ = write!(line, " {}", event.metadata().level());
             if let Some(modem) = &modem {
                 let _ = write!(line, " {modem}:");
@@ -118,7 +129,7 @@ struct Text(String);
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars().take(LINE.saturating_sub(self.0.len())) {
-            // One line is one event.
+            // An event is one line.
             self.0.push(if is_unprintable(c) { ' ' } else { c });
         }
         Ok(())
@@ -136,6 +147,8 @@ impl Visit for Text {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::super::at_dialogue::SpanNames;
@@ -171,5 +184,31 @@ mod tests {
         assert!(dialogue.last().unwrap().as_str().unwrap().ends_with("> AT+CSQ 3999 of many"));
         let bytes: usize = dialogue.iter().filter_map(Value::as_str).map(str::len).sum();
         assert!(bytes <= DIALOGUE && bytes > DIALOGUE / 2, "{bytes}");
+    }
+
+    /// Packages that log in other processes than the agent's: the simulator, and tests of profiles.
+    const ELSEWHERE: [&str; 2] = ["modem-sim", "modem-conformance"];
+
+    #[test]
+    fn the_lines_of_all_packages_of_the_agent_are_kept() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folders = ["crates", "profiles"].map(|folder| root.join(folder).read_dir().unwrap());
+        let mut logging = 0;
+        for folder in folders.into_iter().flatten() {
+            let manifest = std::fs::read_to_string(folder.unwrap().path().join("Cargo.toml"));
+            let manifest = manifest.unwrap_or_default();
+            if !manifest.lines().any(|line| line.starts_with("tracing")) {
+                continue;
+            }
+            let name = manifest.lines().find_map(|line| line.strip_prefix("name = ")).unwrap();
+            let name = name.trim_matches('"');
+            if !ELSEWHERE.contains(&name) {
+                let target = format!("{}::x", name.replace('-', "_"));
+                let kept = Recent::filter().would_enable(&target, &tracing::Level::DEBUG);
+                assert!(kept, "a line of {name} is not kept");
+                logging += 1;
+            }
+        }
+        assert_eq!(logging, OURS.len(), "OURS names a package that does not log");
     }
 }

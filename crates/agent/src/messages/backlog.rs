@@ -37,7 +37,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether all messages are meant.
+    /// True if all messages are meant.
     pub fn is_everything(&self) -> bool {
         *self == Self::default()
     }
@@ -58,7 +58,7 @@ impl Selection {
     }
 }
 
-/// What was done to the messages of one page.
+/// The work done on the messages of one page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     /// To so many it was.

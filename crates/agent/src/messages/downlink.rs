@@ -1,10 +1,10 @@
-//! Downlink: what sessions receive, handed to local consumers.
+//! Downlink: messages that sessions receive, handed to local consumers.
 //!
-//! The modem acknowledges a message to the broker before the agent sees it. Where there is an inbox, it is
-//! stored there first, and those who read from the inbox miss nothing. All others are consumers of what
-//! comes now: one that is not connected misses it, and so does one that falls behind by more than
-//! [`BACKLOG`] messages. What is missed is counted, and never in silence: a metric tells, and an event
-//! stream is told in its place. Nothing waits for a consumer, least of all the modem.
+//! The modem acknowledges a message to the broker before the agent sees it. If there is an inbox, the message is
+//! stored there first, and readers of the inbox miss nothing. All other consumers get messages as they come: one
+//! that is not connected misses them, and so does one that falls behind by more than [`BACKLOG`] messages. A missed
+//! message is counted by a metric, and an event stream has the count in its place. Nothing waits for a consumer,
+//! least of all the modem.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::ConsumerKind;
 use fleet::{SessionId, check_received, topic_matches};
 
-/// Messages that wait for one consumer. A burst of them waits; who falls further behind misses the
+/// Messages that wait for one consumer. A burst of them waits; a consumer that falls further behind misses the
 /// newest. Consumers share the messages' bytes, which are at most about 11 KiB each.
 pub const BACKLOG: usize = 256;
 
@@ -35,13 +35,13 @@ pub struct Message {
     pub session: SessionId,
     /// Its topic.
     pub topic: String,
-    /// The most its QoS can be: modems do not tell it, the subscription bounds it.
+    /// The most its QoS can be: modems do not report it, the subscription bounds it.
     pub qos: u8,
     /// Any bytes.
     pub payload: Bytes,
 }
 
-/// Where sessions leave what they receive; a cheap handle, to be cloned.
+/// The place for messages that sessions receive; a cheap handle, to be cloned.
 #[derive(Clone)]
 pub struct Downlink {
     inner: Arc<Inner>,
@@ -70,9 +70,9 @@ struct Consumer {
     kind: ConsumerKind,
     /// True from its first filter on: a client that only publishes takes no place from others.
     has_place: bool,
-    /// Whether it wants all topics, those with a leading `$` included, which `#` does not reach.
+    /// True if it wants all topics, those with a leading `$` included, which `#` does not reach.
     everything: bool,
-    /// True if it reads what is stored from the inbox, and gets here what could not be stored.
+    /// True if it reads stored messages from the inbox, and gets here those that could not be stored.
     reads_inbox: bool,
     /// Filters with the QoS granted.
     filters: Vec<(String, u8)>,
@@ -81,7 +81,7 @@ struct Consumer {
 }
 
 impl Consumer {
-    /// The best QoS of the filters that match; `None` where none does.
+    /// The best QoS of the filters that match; `None` if none does.
     fn wants(&self, topic: &str) -> Option<u8> {
         if self.everything {
             return Some(2);
@@ -98,7 +98,7 @@ impl Inner {
     }
 }
 
-/// How many consumers of a kind there may be.
+/// The most consumers of a kind.
 fn places(kind: ConsumerKind) -> usize {
     match kind {
         ConsumerKind::Mqtt => SUBSCRIBERS,
@@ -118,17 +118,17 @@ impl Downlink {
     }
 
     /// Judges a message's topic, stores the message if there is an inbox, and hands it to everyone who wants it and has room;
-    /// returns at once. One that comes faster than the disk takes them goes to nobody, and is counted
-    /// there: it must not overtake those before it.
+    /// returns at once. One that comes faster than the disk takes them is given to no consumer, and is
+    /// counted by the inbox: it must not overtake those before it.
     ///
-    /// On a topic that MQTT does not allow it goes to nobody, and is counted: clients of the listener would close their
+    /// On a topic that MQTT does not allow it is given to no consumer, and is counted: clients of the listener would close their
     /// connection for it, and miss others.
     pub fn deliver(&self, message: Message) {
         if let Err(reason) = check_received(&message.topic) {
             self.inner.metrics.applications.downlink_refused(&message.session);
-            // Without the topic, so that what repeats is counted instead.
+            // Without the topic, so that the log counts repetitions instead.
             let session = &message.session;
-            return tracing::warn!(%session, "a message came down and is dropped: its topic {reason}");
+            return tracing::warn!(%session, "a received message is dropped: its topic {reason}");
         }
         let message = Arc::new(message);
         let Some(inbox) = &self.inner.inbox else { return self.spread(&message, false) };
@@ -142,9 +142,7 @@ impl Downlink {
         // A disk that refused it is no reason to withhold it.
         let then = move |stored: Result<_, _>| downlink.spread(&message, stored.is_ok());
         if inbox.put(stored, then).is_err() {
-            tracing::warn!(
-                "messages come down faster than the disk takes them: the newest are lost"
-            );
+            tracing::warn!("messages arrive faster than the disk stores them: the newest are lost");
         }
     }
 
@@ -217,7 +215,7 @@ impl Subscription {
         }
     }
 
-    /// How many messages were missed since the last call.
+    /// Returns the number of messages that were missed since the last call.
     pub fn take_missed(&self) -> u64 {
         self.missed.swap(0, Ordering::Relaxed)
     }
@@ -229,7 +227,7 @@ impl Subscription {
         }
     }
 
-    /// From now on it gets from the inbox what is stored there, and here what is not.
+    /// From now on it reads stored messages from the inbox, and gets only the others here.
     pub fn read_from_inbox(&self) {
         if let Some(own) = self.downlink.inner.lock().all.get_mut(&self.id) {
             own.reads_inbox = true;
@@ -251,7 +249,7 @@ impl Subscription {
         fits
     }
 
-    /// Takes a filter away. `false` where there was none.
+    /// Takes a filter away. `false` if there was none.
     pub fn remove(&self, filter: &str) -> bool {
         let mut consumers = self.downlink.inner.lock();
         let Some(own) = consumers.all.get_mut(&self.id) else { return false };

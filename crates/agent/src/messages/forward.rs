@@ -9,9 +9,12 @@ pub(crate) mod batch;
 mod delivery;
 mod forwarder;
 mod given;
+mod lane_queue;
 pub mod lanes;
 mod ledger;
 mod passed;
+mod paths;
+mod places;
 mod plan;
 mod routing;
 mod running;
@@ -22,7 +25,7 @@ use fleet::SessionId;
 pub use adopt::{Adopter, Adoption, Held};
 pub use given::Given;
 pub use plan::{LanePlan, plan};
-pub use routing::Routing;
+pub use routing::{LONGEST_ID, Routing, Variables};
 pub use running::Forwarding;
 
 /// The lane of messages that wait for one session only.

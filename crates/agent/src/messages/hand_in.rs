@@ -1,7 +1,7 @@
-//! Hand-in: what every way in does with a message, whoever brought it.
+//! Hand-in: the one place in which all messages of applications are checked and stored.
 //!
 //! A message is checked, given its lane, and appended to the queue; the answer comes once it is on disk.
-//! HTTP and MQTT differ only in how they read a message and how they say what became of it.
+//! HTTP and MQTT differ only in reading a message and in answering it.
 
 mod identity;
 
@@ -17,34 +17,31 @@ use queue::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::messages::forward::{Routing, batch, lanes, session_lane};
+use crate::messages::forward::{LONGEST_ID, Variables, batch, lanes, session_lane};
 use crate::metrics::Metrics;
 use crate::metrics::labels::WayIn;
 use crate::now::{Now, View, find_session};
-use fleet::{Route, SessionId};
+use fleet::{Route, SessionId, Template};
 
 pub use identity::identity;
 
 /// The longest topic, in bytes: the modems' limit.
 pub const MAX_TOPIC: usize = 1_024;
 
-/// In the place of an id: all are as long.
-const LONGEST_ID: &str = "00000000-0000-0000-0000-000000000000";
-
 /// A message as an application hands it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// Where it goes.
+    /// Its topic.
     pub topic: String,
     /// Any bytes, at most [`MAX_PAYLOAD`].
     pub payload: Vec<u8>,
     /// 0, 1 or 2: how the modem publishes it.
     pub qos: u8,
-    /// Whether the broker keeps it.
+    /// True if the broker is to keep it.
     pub retain: bool,
     /// The session that it waits for, whatever the routes say.
     pub session: Option<SessionId>,
-    /// How long it is worth sending.
+    /// The time for which it is worth sending.
     pub ttl: Option<Duration>,
     /// 0 to [`queue::MAX_PRIORITY`].
     pub priority: u8,
@@ -68,7 +65,7 @@ impl Submission {
     }
 }
 
-/// Why a message was not taken.
+/// The reason for which a message was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The agent is ending.
@@ -83,21 +80,21 @@ pub enum Refusal {
         reason: &'static str,
     },
     /// The payload is longer than a modem takes.
-    #[error("the payload has {bytes} bytes, and at most {MAX_PAYLOAD} fit")]
+    #[error("the payload has {bytes} bytes; at most {MAX_PAYLOAD} fit")]
     TooLarge {
         /// Its length.
         bytes: usize,
     },
-    /// It is larger than the modem of any path takes, or empty where they take nothing empty.
+    /// It is larger than the modem of any path takes, or empty if they take nothing empty.
     #[error(
-        "no modem of its route takes a topic of {topic} and a payload of {payload} bytes; they take {room}"
+        "no modem of the route takes a topic of {topic} and a payload of {payload} bytes; they take {room}"
     )]
     TooLargeForPaths {
         /// Bytes of the topic.
         topic: usize,
         /// Bytes of the payload.
         payload: usize,
-        /// What they take, in words.
+        /// The sizes that they take, in words.
         room: String,
     },
     /// The fleet has no such session.
@@ -115,7 +112,7 @@ pub enum Refusal {
         reason: &'static str,
     },
     /// It is said to be text (MQTT 5's Payload Format Indicator), and is none.
-    #[error("the payload is said to be UTF-8, and is not")]
+    #[error("the payload is marked as UTF-8, but is not UTF-8")]
     NoText,
     /// No route matches.
     #[error("no route matches the topic {topic:?}")]
@@ -158,12 +155,12 @@ impl From<AppendError> for Refusal {
 }
 
 impl Refusal {
-    /// Whether the queue is full: what is refused now may be taken later.
+    /// Reports whether the queue is full: the same message may be taken later.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Queue(AppendError::Full { .. }))
     }
 
-    /// Whether the disk failed, which is nobody's fault who hands in.
+    /// Reports whether the disk failed, which is not the caller's fault.
     pub fn is_disk(&self) -> bool {
         matches!(self, Self::Queue(AppendError::Store(_)))
     }
@@ -174,7 +171,7 @@ impl Refusal {
 pub struct Taken {
     /// Of the message, or of its first copy.
     pub first: Receipt,
-    /// The ids of all its copies with the first, in the order of the route's paths; empty where there is one
+    /// The ids of all its copies with the first, in the order of the route's paths; empty if there is one
     /// message only.
     pub copies: Vec<MessageId>,
 }
@@ -191,7 +188,7 @@ impl Taken {
     }
 }
 
-/// Where messages are handed in; a cheap handle, to be cloned.
+/// The way in of messages; a cheap handle, to be cloned.
 #[derive(Clone)]
 pub struct HandIn {
     view: View,
@@ -226,7 +223,7 @@ impl HandIn {
     /// [`Refusal`]; nothing was then taken.
     ///
     /// # Cancel safety
-    /// As for [`Self::take`].
+    /// The same as for [`Self::take`].
     pub async fn take_copies(&self, way: WayIn, submission: Submission) -> Result<Taken, Refusal> {
         self.take_into(way, submission, None).await
     }
@@ -237,7 +234,7 @@ impl HandIn {
     /// As [`Self::take`].
     ///
     /// # Cancel safety
-    /// As for [`Self::take`]; the room is free again.
+    /// The same as for [`Self::take`]; the room is free again.
     pub async fn take_reserved(
         &self,
         way: WayIn,
@@ -275,7 +272,7 @@ impl HandIn {
         self.metrics.applications.handed_in(way, "refused");
     }
 
-    /// Whether a message of this topic would find its way now; what becomes of it is not told.
+    /// Checks that a message of this topic could be handed in now. Its end is not foretold.
     ///
     /// # Errors
     /// [`Refusal`], as [`Self::take`] would say it.
@@ -284,25 +281,26 @@ impl HandIn {
         lanes(&self.view.now(), submission).map(drop)
     }
 
-    /// Room for a message in all its copies, beside all that is on its way. `None` where it does not fit surely.
+    /// Room for a message in all its copies, beside all that is on its way. `None` if it does not fit surely.
     /// A queue that drops instead of refusing always has room.
     pub fn reserve(&self, submission: &Submission) -> Option<Room> {
-        self.reserve_where(submission, |fits, _| fits)
+        // What cannot be taken needs no room: it is refused for that.
+        let lanes = lanes(&self.view.now(), submission).unwrap_or_default();
+        self.reserve_in(&lanes, submission, |fits, _| fits)
     }
 
-    /// Reserves room where `may` allows it, who is told whether the message fits, and what is on its way.
-    fn reserve_where(
+    /// Reserves room in these lanes if `may` allows it. Its arguments: the message fits, and so many others are on their way.
+    fn reserve_in(
         &self,
+        lanes: &[String],
         submission: &Submission,
         may: impl Fn(bool, Amount) -> bool,
     ) -> Option<Room> {
-        // What cannot be taken needs no room: it is refused for that.
-        let lanes = lanes(&self.view.now(), submission).unwrap_or_default();
-        let (size, amount) = (size(submission), Self::amount(submission, &lanes));
+        let (size, amount) = (size(submission), Self::amount(submission, lanes));
         let reserved = self.on_its_way.send_if_modified(|on_its_way| {
             let Amount { messages, bytes } = *on_its_way;
             let beside = LaneStat { messages, bytes };
-            let yes = may(self.view.queue.has_room(&lanes, size, beside), *on_its_way);
+            let yes = may(self.view.queue.has_room(lanes, size, beside), *on_its_way);
             if yes {
                 on_its_way.add(amount);
             }
@@ -317,14 +315,14 @@ impl HandIn {
         Amount { messages: copies, bytes: size(submission).saturating_mul(copies) }
     }
 
-    /// Room for a message that nobody holds back. The queue may know its key; it is asked even if it is full,
-    /// but only once nothing is on its way: what was reserved is not taken from others.
-    async fn room(&self, submission: &Submission) -> Result<Room, Refusal> {
+    /// Room for a message that does not wait for it. The queue may know its key; it is asked even if it is full,
+    /// but only once nothing is on its way: room that others have reserved is theirs.
+    async fn room(&self, lanes: &[String], submission: &Submission) -> Result<Room, Refusal> {
         let has_key = submission.key.is_some();
         let mut on_its_way = self.on_its_way.subscribe();
         loop {
             let may = |fits, others: Amount| fits || (has_key && others == Amount::default());
-            if let Some(room) = self.reserve_where(submission, may) {
+            if let Some(room) = self.reserve_in(lanes, submission, may) {
                 return Ok(room);
             }
             if !has_key {
@@ -347,10 +345,10 @@ impl HandIn {
         let lanes = lanes(&now, &submission)?;
         let _room = match room {
             Some(room) => room,
-            None => self.room(&submission).await?,
+            None => self.room(&lanes, &submission).await?,
         };
         let taken = self.view.queue.append_copies(message(submission, &lanes), lanes).await;
-        // A reload came in between: its lane may be one that nobody forwards any more.
+        // A reload came in between: its lane may be one without a forwarder.
         if !Arc::ptr_eq(&now, &self.view.now()) {
             self.view.strays.notify_one();
         }
@@ -379,68 +377,87 @@ fn message(submission: Submission, lanes: &[String]) -> NewMessage {
     }
 }
 
-/// Where a message waits: for its session, or by the first route that matches.
+/// The lanes in which a message waits: its session's, or those of the first route that matches.
 fn lanes(now: &Now, submission: &Submission) -> Result<Vec<String>, Refusal> {
+    let (topic, payload) = (submission.topic.as_str(), submission.payload.as_slice());
     if let Some(session) = &submission.session {
         if find_session(&now.modems, session).is_some() {
-            let bytes = submission.payload.len();
-            large_enough(now, submission, bytes, std::slice::from_ref(session))?;
+            let published = Published { topic, bytes: payload.len(), publish_as: None };
+            published.fits(now, std::slice::from_ref(session))?;
             return Ok(vec![session_lane(session)]);
         }
         let known: Vec<String> = now.sessions().map(|s| s.id.to_string()).collect();
         let known = known.join(", ");
         return Err(Refusal::UnknownSession { session: session.clone(), known });
     }
-    match now.fleet.route(&submission.topic) {
-        Some(route) if !route.to.is_empty() => {
-            publishable(now, route, &submission.topic)?;
-            let bytes = published_bytes(route, &submission.payload)?;
-            let lanes = lanes::of_topic(route, &submission.topic);
-            for lane in &lanes {
-                large_enough(now, submission, bytes, &lane.to)?;
-            }
-            Ok(lanes.into_iter().map(|lane| lane.name).collect())
-        }
-        _ => Err(Refusal::NoRoute { topic: submission.topic.clone() }),
-    }
-}
-
-/// One of the paths must be large enough, as far as their modems are known.
-fn large_enough(
-    now: &Now,
-    submission: &Submission,
-    payload: usize,
-    to: &[SessionId],
-) -> Result<(), Refusal> {
-    let topic = submission.topic.len();
-    let takes = |id: &SessionId| {
-        let modem = now.modem(id.modem.as_str());
-        modem.is_none_or(|modem| modem.snapshot.borrow().may_take(topic, payload))
+    let Some(route) = now.fleet.route(topic).filter(|route| !route.to.is_empty()) else {
+        return Err(Refusal::NoRoute { topic: topic.to_owned() });
     };
-    if to.iter().any(takes) {
-        return Ok(());
-    }
-    let modems = to.iter().filter_map(|id| now.modem(id.modem.as_str()));
-    let rooms: BTreeSet<_> = modems.filter_map(|modem| modem.snapshot.borrow().room()).collect();
-    let room = rooms.into_iter().collect::<Vec<_>>().join(", or ");
-    Err(Refusal::TooLargeForPaths { topic, payload, room })
+    let publish_as = route.publish_as.as_ref();
+    let published = Published { topic, bytes: payload.len(), publish_as };
+    published.check_topics(now, &route.to)?;
+    let published = Published { bytes: published_bytes(route, payload)?, ..published };
+    let lanes = lanes::of_topic(route, topic);
+    lanes.iter().try_for_each(|lane| published.fits(now, &lane.to))?;
+    Ok(lanes.into_iter().map(|lane| lane.name).collect())
 }
 
-/// What the route makes of a topic must be one on each of its paths.
-fn publishable(now: &Now, route: &Route, topic: &str) -> Result<(), Refusal> {
-    if route.publish_as.is_none() {
-        return Ok(());
-    }
-    let routing = Routing::of(route, now.fleet.gateway.as_str());
-    for session in now.fleet.sessions().filter(|session| route.to.contains(&session.id)) {
-        let published = routing.topic(topic, LONGEST_ID, &session.id, &session.vars);
-        fleet::check_name(&published)
-            .map_err(|reason| Refusal::Topic { topic: published.clone(), reason })?;
-    }
-    Ok(())
+/// A message as its route publishes it.
+struct Published<'a> {
+    /// The topic that it is handed in with.
+    topic: &'a str,
+    /// Bytes of its payload.
+    bytes: usize,
+    publish_as: Option<&'a Template>,
 }
 
-/// Bytes of the payload as its route publishes it, alone in its batch where it makes batches.
+impl Published<'_> {
+    fn variables<'a>(&'a self, now: &'a Now, session: &'a fleet::Session) -> Variables<'a> {
+        let (id, gateway) = (LONGEST_ID, now.fleet.gateway.as_str());
+        Variables { topic: self.topic, id, gateway, session: &session.id, vars: &session.vars }
+    }
+
+    /// Checks that the topic by the route is valid on each of these paths.
+    fn check_topics(&self, now: &Now, to: &[SessionId]) -> Result<(), Refusal> {
+        let Some(publish_as) = self.publish_as else { return Ok(()) };
+        for session in now.fleet.sessions().filter(|session| to.contains(&session.id)) {
+            let topic = self.variables(now, session).fill(Some(publish_as));
+            fleet::check_name(&topic)
+                .map_err(|reason| Refusal::Topic { topic: topic.clone(), reason })?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the topic on which this session publishes it.
+    fn topic_length(&self, now: &Now, id: &SessionId) -> usize {
+        let by_route = || {
+            let session = now.fleet.sessions().find(|session| session.id == *id)?;
+            Some(self.variables(now, session).length(self.publish_as))
+        };
+        self.publish_as.and_then(|_| by_route()).unwrap_or(self.topic.len())
+    }
+
+    /// Checks that one of the paths takes its sizes, as far as their modems are known.
+    fn fits(&self, now: &Now, to: &[SessionId]) -> Result<(), Refusal> {
+        let takes = |id: &SessionId| {
+            let modem = now.modem(id.modem.as_str());
+            let topic = || self.topic_length(now, id);
+            modem.is_none_or(|modem| modem.snapshot.borrow().may_take(topic(), self.bytes))
+        };
+        if to.iter().any(takes) {
+            return Ok(());
+        }
+        let modems = to.iter().filter_map(|id| now.modem(id.modem.as_str()));
+        let rooms: BTreeSet<_> =
+            modems.filter_map(|modem| modem.snapshot.borrow().room()).collect();
+        let room = rooms.into_iter().collect::<Vec<_>>().join(", or ");
+        let topic = to.iter().map(|id| self.topic_length(now, id)).min();
+        let topic = topic.unwrap_or(self.topic.len());
+        Err(Refusal::TooLargeForPaths { topic, payload: self.bytes, room })
+    }
+}
+
+/// Bytes of the payload as its route publishes it, alone in its batch if it makes batches.
 fn published_bytes(route: &Route, payload: &[u8]) -> Result<usize, Refusal> {
     let Some(batch) = &route.batch else { return Ok(payload.len()) };
     if let Some(reason) = batch::flaw(batch, payload) {
@@ -450,7 +467,7 @@ fn published_bytes(route: &Route, payload: &[u8]) -> Result<usize, Refusal> {
     if bytes > MAX_PAYLOAD { Err(Refusal::TooLarge { bytes }) } else { Ok(bytes) }
 }
 
-/// What a submission costs against the queue's bound.
+/// The cost of a submission against the queue's bound.
 fn size(submission: &Submission) -> u64 {
     let bytes = submission.topic.len().saturating_add(submission.payload.len());
     u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(queue::OVERHEAD)
@@ -475,7 +492,7 @@ impl Amount {
     }
 }
 
-/// Room in the queue that nobody else is given, until this is dropped.
+/// Room in the queue for one message, reserved until this is dropped.
 #[derive(Debug)]
 pub struct Room {
     of: watch::Sender<Amount>,

@@ -1,4 +1,4 @@
-//! Counters of what local applications hand in, get, and are refused.
+//! Counters of the messages and requests of local applications.
 
 use fleet::SessionId;
 use prometheus::{IntCounterVec, IntGauge};
@@ -44,37 +44,37 @@ impl ApplicationMetrics {
         Ok(made)
     }
 
-    /// A session, from now on.
+    /// Adds the series of a session.
     pub(super) fn begin_session(&self, id: &SessionId) {
         bump(&self.downlink_refused, &[id.modem.as_str(), id.session.as_str()], 0);
     }
 
-    /// A message was handed in, or tried to be.
+    /// Counts a publish by an application, with its result.
     pub fn handed_in(&self, way: WayIn, result: &str) {
         bump(&self.handed_in, &[way.as_str(), result], 1);
     }
 
-    /// An HTTP request was refused.
+    /// Counts a refused HTTP request.
     pub fn http_refused(&self, why: HttpRefusal) {
         bump(&self.http_refused, &[why.as_str()], 1);
     }
 
-    /// A local consumer missed messages.
+    /// Counts messages that a local consumer missed.
     pub fn downlink_dropped(&self, kind: ConsumerKind, count: u64) {
         bump(&self.downlink_dropped, &[kind.as_str()], count);
     }
 
-    /// A message came down on a topic that MQTT does not allow.
+    /// Counts a received message whose topic MQTT does not allow.
     pub fn downlink_refused(&self, id: &SessionId) {
         bump(&self.downlink_refused, &[id.modem.as_str(), id.session.as_str()], 1);
     }
 
-    /// A connection to the MQTT listener was refused.
+    /// Counts a refused connection to the MQTT listener.
     pub fn connection_refused(&self, reason: ConnectionRefusal) {
         bump(&self.connections_refused, &[reason.as_str()], 1);
     }
 
-    /// The gauge of local MQTT clients.
+    /// Returns the gauge of local MQTT clients.
     pub fn clients(&self) -> &IntGauge {
         &self.clients
     }

@@ -9,7 +9,7 @@ use prometheus::{HistogramVec, IntCounterVec};
 use super::families;
 use super::series::{Labels, Maker, bump, observe, prune};
 
-/// Exchanges, URCs, and what went wrong with them, by modem.
+/// Exchanges, URCs, and their faults, by modem.
 pub(super) struct AtMetrics {
     commands: IntCounterVec,
     seconds: HistogramVec,
@@ -31,7 +31,7 @@ impl AtMetrics {
         })
     }
 
-    /// A modem, from now on.
+    /// Adds the series of a modem.
     pub(super) fn begin(&self, modem: &str) {
         for family in [&self.urcs, &self.desyncs, &self.precautions, &self.implausible] {
             bump(family, &[modem], 0);

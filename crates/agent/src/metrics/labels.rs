@@ -1,4 +1,4 @@
-//! Values of labels: the words by which the metrics tell apart what they count.
+//! Values of labels, which distinguish the events that the metrics count.
 
 /// Kinds of readers of the inbox.
 pub const READER_KINDS: [&str; 2] = ["reader", "session"];
@@ -6,13 +6,13 @@ pub const READER_KINDS: [&str; 2] = ["reader", "session"];
 /// The reason why a route took another path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwitchCause {
-    /// The session before is not connected.
+    /// The session of the earlier path is not connected.
     Down,
-    /// A result stays out there.
+    /// The result of a publish is overdue.
     Stalled,
     /// The budget of its SIM is used up.
     Budget,
-    /// A preferred path came back and held, or has a budget again.
+    /// A preferred path has held for a while after its return, or has a budget again.
     FailBack,
 }
 
@@ -20,7 +20,7 @@ impl SwitchCause {
     /// All causes, for metrics that start at 0.
     pub const ALL: [Self; 4] = [Self::Down, Self::Stalled, Self::Budget, Self::FailBack];
 
-    /// The cause in the words of the metrics.
+    /// Returns the cause as the metrics spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Down => "down",
@@ -31,7 +31,7 @@ impl SwitchCause {
     }
 }
 
-/// The way by which a message came in.
+/// The way by which an application published a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WayIn {
     /// `POST /api/v1/publish`, over TCP or the unix socket.
@@ -44,7 +44,7 @@ impl WayIn {
     /// All ways, for metrics that start at 0.
     pub const ALL: [Self; 2] = [Self::Http, Self::Mqtt];
 
-    /// The way in the words of the metrics.
+    /// Returns the way as the metrics spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -66,7 +66,7 @@ impl ConsumerKind {
     /// All kinds, for metrics that start at 0.
     pub const ALL: [Self; 2] = [Self::Mqtt, Self::Sse];
 
-    /// The kind in the words of the metrics.
+    /// Returns the kind as the metrics spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
@@ -78,17 +78,17 @@ impl ConsumerKind {
 /// A reason to refuse a request, as the metrics count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpRefusal {
-    /// A page of another origin has a browser ask.
+    /// A browser sent it for a page of another origin.
     ForeignOrigin,
-    /// It is asked for by a name that is not this host's.
+    /// It names a host that is not this one.
     UnknownHost,
-    /// A token is asked for, and none was shown.
+    /// A token is required, and the request has none.
     NoToken,
-    /// The token that was shown is not one of this agent.
+    /// The token is not one of this agent's.
     WrongToken,
     /// All places for connections, or for answers, are taken.
     Connections,
-    /// The caller may publish and no more.
+    /// The caller may only publish.
     PublishOnly,
 }
 
@@ -103,7 +103,7 @@ impl HttpRefusal {
         Self::Connections,
     ];
 
-    /// The reason in the words of the metrics.
+    /// Returns the reason as the metrics spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ForeignOrigin => "foreign_origin",

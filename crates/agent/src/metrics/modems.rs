@@ -1,4 +1,4 @@
-//! Counters of the modems' comings and goings, and gauges of what is plugged in.
+//! Counters of modems that come and go, and gauges of plugged-in devices.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use prometheus::{GaugeVec, Histogram, IntCounterVec, IntGauge};
 use super::families;
 use super::series::{Labels, Maker, bump, prune, set};
 
-/// Units on their way into service and out of it.
+/// Modems' arrivals and departures, detection, panics and recovery.
 pub struct ModemMetrics {
     detection: Histogram,
     ready: Histogram,
@@ -41,7 +41,8 @@ impl ModemMetrics {
         })
     }
 
-    /// A modem, from now on; another process has none of its ports yet.
+    /// Adds the series of a modem. Its ports count as free until another process is found to hold
+    /// one.
     pub(super) fn begin(&self, modem: &str) {
         bump(&self.panics, &[modem], 0);
         self.set_busy(modem, false);
@@ -56,7 +57,7 @@ impl ModemMetrics {
         bump(&self.hotplug, &["remove"], 1);
     }
 
-    /// Another process has a port of the modem, or none does.
+    /// Sets whether another process holds a port of the modem.
     pub(super) fn set_busy(&self, modem: &str, is_busy: bool) {
         set(&self.ports_busy, &[modem], f64::from(u8::from(is_busy)));
     }
@@ -73,22 +74,22 @@ impl ModemMetrics {
         bump(&self.recovery, &[modem, action.as_str(), outcome.as_str()], 1);
     }
 
-    /// A modem's task panicked.
+    /// Counts a panic of a modem's task.
     pub fn panicked(&self, modem: &str) {
         bump(&self.panics, &[modem], 1);
     }
 
-    /// The gauge of modems that no entry claims.
+    /// Returns the gauge of modems that no entry claims.
     pub fn unclaimed(&self) -> &IntGauge {
         &self.unclaimed
     }
 
-    /// The gauge of IMEIs that more than one modem has.
+    /// Returns the gauge of IMEIs that several modems share.
     pub fn duplicate_imeis(&self) -> &IntGauge {
         &self.duplicate_imeis
     }
 
-    /// The gauge of busy ports of modems that no entry has.
+    /// Returns the gauge of busy ports of modems that no entry claims.
     pub fn unclaimed_ports_busy(&self) -> &IntGauge {
         &self.unclaimed_ports_busy
     }

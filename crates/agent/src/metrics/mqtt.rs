@@ -1,4 +1,4 @@
-//! Counters of the sessions inside the modems.
+//! Counters of the MQTT sessions of the modems.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,12 +33,12 @@ impl MqttMetrics {
         })
     }
 
-    /// A modem, from now on.
+    /// Adds the series of a modem.
     pub(super) fn begin(&self, modem: &str) {
         bump(&self.damaged, &[modem], 0);
     }
 
-    /// A session, from now on.
+    /// Adds the series of a session.
     pub(super) fn begin_session(&self, id: &SessionId) {
         let (modem, session) = (id.modem.as_str(), id.session.as_str());
         bump(&self.received, &[modem, session], 0);

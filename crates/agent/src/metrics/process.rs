@@ -1,4 +1,4 @@
-//! The agent's own process in the words that every Prometheus client uses (`process_*`).
+//! The agent's own process under the names that every Prometheus client uses (`process_*`).
 //!
 //! The library's own collector brings five more crates for seven numbers of `/proc/self` (proc(5)).
 
@@ -13,16 +13,16 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::metrics::families;
 
-/// Reads `/proc/self` at each scrape. What the system does not tell is left out.
+/// Reads `/proc/self` at each scrape. Values that the system does not report are left out.
 pub struct Process {
-    /// One family stands for all: the registry tells collectors apart by what they describe.
+    /// One family stands for all: the registry distinguishes collectors by their descriptions.
     described: Vec<Desc>,
     /// Seconds since the epoch; fixed for the life of the process.
     started: Option<f64>,
 }
 
 impl Process {
-    /// A collector for this process.
+    /// Returns a collector for this process.
     pub fn new() -> Self {
         let is = &families::PROCESS_STARTED;
         let described =
@@ -37,7 +37,7 @@ impl Default for Process {
     }
 }
 
-/// What `/proc/self/stat` says, counted from the field after the command's name (field 3 of proc(5)).
+/// The fields of `/proc/self/stat` after the command's name, from field 3 of proc(5).
 struct Stat(Vec<u64>);
 
 impl Stat {
@@ -45,11 +45,11 @@ impl Stat {
         let text = fs::read_to_string("/proc/self/stat").ok()?;
         // The name may hold blanks and brackets: the last bracket ends it.
         let (_, fields) = text.rsplit_once(')')?;
-        // The state is a letter, and some fields are negative: what is no count is never asked for.
+        // The state is a letter, and some fields are negative: only counts are ever asked for.
         Some(Self(fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect()))
     }
 
-    /// Field `number` of proc(5), from 3.
+    /// Returns field `number` of proc(5), from 3.
     fn field(&self, number: usize) -> Option<u64> {
         self.0.get(number.checked_sub(3)?).copied()
     }
@@ -59,7 +59,7 @@ fn seconds(ticks: u64) -> f64 {
     crate::metrics::scrape::count(ticks) / crate::metrics::scrape::count(clock_ticks_per_second())
 }
 
-/// When the process started: the boot, and field 22 after it.
+/// Returns the start of the process: the boot time plus field 22.
 fn started() -> Option<f64> {
     let boot = fs::read_to_string("/proc/stat").ok()?;
     let boot: f64 =

@@ -9,7 +9,7 @@ use super::families;
 use super::labels::SwitchCause;
 use super::series::{Labels, Maker, bump, prune, set};
 
-/// The path that each route takes.
+/// The active path of each route, and the switches between paths.
 pub struct RouteMetrics {
     active: GaugeVec,
     switches: IntCounterVec,
@@ -23,7 +23,7 @@ impl RouteMetrics {
         })
     }
 
-    /// A route with these paths, none of which is active yet.
+    /// Adds a route with these paths, none of which is active yet.
     pub fn begin(&self, route: &str, paths: &[&SessionId]) {
         for cause in SwitchCause::ALL {
             bump(&self.switches, &[route, cause.as_str()], 0);
@@ -33,7 +33,7 @@ impl RouteMetrics {
         }
     }
 
-    /// A route takes another path; `cause` is none if it had none.
+    /// Notes that a route takes another path; `cause` is `None` for its first path.
     pub fn switched(
         &self,
         route: &str,
@@ -54,7 +54,7 @@ impl RouteMetrics {
         set(&self.active, &[route, path.modem.as_str(), path.session.as_str()], active);
     }
 
-    /// Takes away the series of routes and their paths that are not these.
+    /// Removes the series of other routes and paths than these.
     pub fn keep_paths(&self, paths: &BTreeSet<(String, SessionId)>) {
         prune(&self.active, |labels| {
             paths.iter().any(|(route, id)| {

@@ -1,6 +1,6 @@
 //! States as metrics: read from their owners at each scrape. A scrape never talks to a modem.
 //!
-//! A value that is not known has no series: a gauge of 0 or -1 for "unknown" would be read as a value.
+//! An unknown value has no series: a gauge of 0 or -1 for "unknown" would be read as a value.
 
 use std::time::UNIX_EPOCH;
 
@@ -17,7 +17,7 @@ use crate::budget::{Stage, Standing};
 use crate::now::{ModemView, Security, View};
 
 impl Collector for View {
-    /// None: which series there are is known at the scrape only.
+    /// Returns none: the series are known only at the scrape.
     fn desc(&self) -> Vec<&Desc> {
         Vec::new()
     }
@@ -35,12 +35,12 @@ impl Collector for View {
 /// The figures of an inbox as metrics.
 pub struct Figures {
     inbox: Inbox,
-    /// One of many: two collectors that name none would be the same one to the registry.
+    /// Any one description: without it, the registry could not distinguish two collectors.
     desc: Desc,
 }
 
 impl Figures {
-    /// The figures of this inbox.
+    /// Returns the figures of this inbox.
     ///
     /// # Errors
     /// If Prometheus refuses a name, which is a mistake in the table of families.
@@ -80,7 +80,7 @@ struct Families {
 }
 
 impl Families {
-    /// All of them.
+    /// Returns all families.
     fn finish(self) -> Vec<MetricFamily> {
         let gauges = self.open.into_iter().flat_map(|(_, family)| family.collect());
         gauges.chain(self.done).collect()
@@ -230,7 +230,7 @@ fn queue_families(families: &mut Families, queue: &Queue) {
     families.counter(&all::QUEUE_DROPPED, &dropped);
 }
 
-/// A count as Prometheus has it. Beyond 2^53 it is rounded, which no queue reaches.
+/// Converts a count for Prometheus. Beyond 2^53 it is rounded, which no queue reaches.
 pub(crate) fn count(count: u64) -> f64 {
     #[expect(
         clippy::as_conversions,

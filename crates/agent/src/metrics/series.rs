@@ -1,4 +1,4 @@
-//! Families of series: how they are made, counted in, and taken away.
+//! Families of series: made, counted and pruned.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use prometheus::{
 
 use super::families::{Family, Kind};
 
-/// Makes families and registers them. A family that Prometheus refuses is a mistake in their table, which
-/// every test that makes a registry finds.
+/// Makes families and registers them. A refusal by Prometheus is a mistake in the table, which
+/// every test with a registry finds.
 pub(super) struct Maker<'a>(pub(super) &'a Registry);
 
 impl Maker<'_> {
@@ -35,7 +35,7 @@ impl Maker<'_> {
 
     pub(super) fn histogram(&self, family: &Family) -> prometheus::Result<HistogramVec> {
         let Kind::Histogram(buckets) = family.kind else {
-            return Err(prometheus::Error::Msg(format!("{} is no histogram", family.name)));
+            return Err(prometheus::Error::Msg(format!("{} is not a histogram", family.name)));
         };
         let opts = HistogramOpts { common_opts: family.opts(), buckets: buckets.to_vec() };
         let made = HistogramVec::new(opts, &family.label_names())?;
@@ -46,7 +46,7 @@ impl Maker<'_> {
 
 pub(super) type Labels<'a> = HashMap<&'a str, &'a str>;
 
-/// Takes away the series whose labels are not to be kept.
+/// Removes the series whose labels `keep` rejects.
 pub(super) fn prune<T: MetricVecBuilder>(vec: &MetricVec<T>, keep: impl Fn(&Labels<'_>) -> bool)
 where
     MetricVec<T>: Collector,
@@ -56,14 +56,15 @@ where
             let labels: Labels<'_> =
                 metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
             if !keep(&labels) {
-                // It was there a moment ago.
+                // It existed a moment ago.
                 let _ = vec.remove(&labels);
             }
         }
     }
 }
 
-/// Adds to a counter. A wrong number of labels is a mistake in this folder and must not end a modem.
+/// Adds to a counter. A wrong number of labels is a mistake in this module and must not end a
+/// modem.
 pub(super) fn bump(family: &IntCounterVec, labels: &[&str], by: u64) {
     match family.get_metric_with_label_values(labels) {
         Ok(counter) => IntCounter::inc_by(&counter, by),

@@ -1,6 +1,7 @@
-//! Every USB modem with its ports, who it is, whose it is, and who else has its ports.
+//! Every USB modem with its ports, its identity, its entry in the fleet file, and other programs
+//! that hold its ports.
 //!
-//! What discovery sees and what the fleet's modems tell are put together here, for the API and for
+//! The facts of discovery and of the fleet's modems are joined here, for the API and for
 //! `modemfleet scan` without an agent.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,18 +20,18 @@ use crate::metrics::Metrics;
 use crate::now::View;
 use discovery::{Port, Role, Sighting, Sightings, is_identity};
 
-/// Time between two looks at what udev does not tell: who has a port open, and what modems told.
+/// The interval of looks at facts that udev does not report: holders of ports, and identities.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Whose a device is.
+/// The relation of a device to the fleet file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Claim {
-    /// An entry of the fleet file has it.
+    /// An entry of the fleet file claims it.
     Claimed,
     /// No entry claims it.
     Unclaimed,
-    /// It has not told enough yet.
+    /// Its identity does not suffice for a decision yet.
     Undecided,
     /// No profile names its id: it is not touched.
     Unsupported,
@@ -43,11 +44,11 @@ pub struct PortReport {
     pub tty: PathBuf,
     /// The number of its USB interface.
     pub interface: u8,
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
-    /// Whether another process has it open, as far as that is known.
+    /// True if another process is known to have it open.
     pub busy: bool,
-    /// Which, where /proc shows it to this user.
+    /// The process, if /proc shows it to this user.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub holder: Option<Holder>,
 }
@@ -55,33 +56,33 @@ pub struct PortReport {
 /// A USB device with serial ports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceReport {
-    /// Where it is plugged in, such as `1-1.2`.
+    /// Its place on USB, such as `1-1.2`.
     pub usb_path: String,
     /// `vendor:product`.
     pub usb_id: String,
-    /// Whose it is.
+    /// Its relation to the fleet file.
     pub claim: Claim,
     /// The modem's name in the fleet file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub modem: Option<String>,
-    /// What `AT+CGMM` answered.
+    /// The answer to `AT+CGMM`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub model: Option<String>,
     /// Its IMEI.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub imei: Option<String>,
-    /// The number of its SIM.
+    /// The ICCID of its SIM.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub iccid: Option<String>,
-    /// Whether another device has the same IMEI.
+    /// True if another device has the same IMEI.
     pub duplicate_imei: bool,
-    /// Whether it came and went so often within ten minutes that its supply or cable is suspected.
+    /// True if it came and went so often within ten minutes that its supply or cable is suspected.
     #[serde(default)]
     pub flapping: bool,
-    /// How often it came back within ten minutes. Resets of a modem of the fleet are left out.
+    /// The number of returns within ten minutes. Resets of a modem of the fleet are left out.
     #[serde(default)]
     pub returns: usize,
-    /// Why it is not known who it is, or why it does not serve.
+    /// The reason why it is not identified, or does not serve.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
     /// Its ports, by interface.
@@ -89,7 +90,7 @@ pub struct DeviceReport {
 }
 
 impl DeviceReport {
-    /// The ports that another process has, with what is known of it.
+    /// Returns the ports that another process holds, with that process if known.
     pub fn busy(&self) -> impl Iterator<Item = Busy> {
         self.ports
             .iter()
@@ -136,7 +137,7 @@ impl From<Sighting> for DeviceReport {
     }
 }
 
-/// The devices that are plugged in, as the agent knows them.
+/// The plugged-in devices, as the agent knows them.
 #[derive(Clone)]
 pub struct Devices {
     sightings: watch::Receiver<Sightings>,
@@ -145,12 +146,12 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Of what discovery sees and the fleet's modems tell.
+    /// Joins discovery's sightings and the fleet's modems.
     pub fn new(sightings: watch::Receiver<Sightings>, view: &View, metrics: &Arc<Metrics>) -> Self {
         Self { sightings, view: view.clone(), metrics: Arc::clone(metrics) }
     }
 
-    /// All devices now.
+    /// Returns all devices now.
     ///
     /// # Cancel safety
     /// It changes nothing.
@@ -163,14 +164,14 @@ impl Devices {
         complete(devices).await
     }
 
-    /// Waits until something may be new.
+    /// Waits until a report may differ.
     ///
     /// # Cancel safety
     /// It changes nothing.
     pub async fn changed(&self) {
         let mut sightings = self.sightings.clone();
         sightings.mark_unchanged();
-        // The end of discovery is the end of the agent, and tells nothing new.
+        // If discovery ends, the agent ends: there is no further change.
         let told = async {
             if sightings.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -179,8 +180,8 @@ impl Devices {
         drop(tokio::time::timeout(LOOK, told).await);
     }
 
-    /// Sets the gauges of devices: unclaimed ones, their busy ports, and IMEIs that more than one modem
-    /// reports, on USB or at a fixed port.
+    /// Sets the gauges of devices: unclaimed devices, their busy ports, and IMEIs that several
+    /// modems report, on USB or at a fixed port.
     pub fn count(&self) {
         let (unclaimed, busy) = {
             let seen = self.sightings.borrow();
@@ -205,7 +206,7 @@ impl Devices {
         told.iter().filter(|(imei, who)| is_identity(imei) && who.len() > 1).count()
     }
 
-    /// A modem that is served tells more, and later, than one that was asked in passing.
+    /// Adds the facts of a served modem: they are more, and newer, than those of a probe.
     fn add_what_the_modem_told(&self, device: &mut DeviceReport) {
         let name = device.modem.as_ref();
         let now = self.view.now();
@@ -216,7 +217,7 @@ impl Devices {
             device.imei = Some(identified.imei.clone());
             device.iccid = identified.iccid.clone().or(device.iccid.take());
         }
-        // What it did itself is no fault of the supply.
+        // Resets by the modem's own task are not a fault of the supply.
         device.flapping = snapshot.causes.contains(&RecoveryCause::Flapping);
         device.returns = snapshot.returns;
         if snapshot.state != State::Serving {
@@ -234,7 +235,7 @@ fn set(gauge: &IntGauge, count: usize) {
     gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
 }
 
-/// Adds who has which port open, and which IMEI is there twice.
+/// Adds the holders of ports, and marks IMEIs that occur twice.
 ///
 /// # Cancel safety
 /// It changes nothing.
@@ -242,7 +243,7 @@ pub async fn complete(mut devices: Vec<DeviceReport>) -> Vec<DeviceReport> {
     mark_duplicates(&mut devices);
     let ttys: Vec<PathBuf> =
         devices.iter().flat_map(|device| &device.ports).map(|port| port.tty.clone()).collect();
-    // It walks through /proc, on a thread of its own.
+    // The walk through /proc blocks.
     let walk = tokio::task::spawn_blocking(move || holder::holders(&ttys));
     let holders = walk.await.unwrap_or_default();
     let ports = devices.iter_mut().flat_map(|device| &mut device.ports);

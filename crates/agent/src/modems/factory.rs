@@ -1,4 +1,4 @@
-//! From the fleet file to modems that can be run.
+//! Makes modems from the fleet file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,40 +28,40 @@ use fleet::secret::SecretError;
 
 /// A modem of the fleet that can be run.
 pub struct NewModem {
-    /// Where it is watched.
+    /// Its state, for observers.
     pub view: ModemView,
-    /// What runs.
+    /// The modem to run.
     pub modem: Modem,
-    /// What others keep of it.
+    /// The handles of the running modem.
     pub running: RunningModem,
 }
 
-/// What is kept of a modem that runs, to change and to end it.
+/// The handles of a running modem, to change it and to end it.
 #[derive(Clone)]
 pub struct RunningModem {
-    /// Whom discovery tells its ports; absent for a modem at a fixed tty.
+    /// The channel for its ports from discovery; absent for a modem at a fixed tty.
     pub wanted: Option<Wanted>,
-    /// Ends it, in order.
+    /// Ends it in order.
     pub stop: CancellationToken,
-    /// Its sessions: others may join and leave.
+    /// Its sessions: more may join, and each may leave.
     pub roster: Arc<Roster>,
     observer: Arc<dyn Observer>,
 }
 
-/// What modems are made with.
+/// The parts that modems are made with.
 #[derive(Clone)]
 pub struct ModemFactory {
-    /// What the modems of this gateway share.
+    /// The environment that all modems of this gateway share.
     pub env: Environment,
-    /// Which PINs were tried.
+    /// The ledger of PINs that were tried.
     pub ledger: FileLedger,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The activity of each modem.
     pub activities: Activities,
-    /// Where received messages go.
+    /// The destination of received messages.
     pub downlink: Downlink,
-    /// What each SIM carries, where somebody asks for that.
+    /// The traffic of each SIM, if a modem has a budget.
     pub books: Option<Arc<Books>>,
 }
 
@@ -69,7 +69,7 @@ impl ModemFactory {
     /// Makes a modem; it is not opened yet.
     ///
     /// # Errors
-    /// [`SecretError`] where a PIN or an access point's password cannot be read.
+    /// [`SecretError`] if a PIN or an access point's password cannot be read.
     pub fn modem(&self, modem: &fleet::Modem) -> Result<NewModem, SecretError> {
         let name = modem.name.as_str();
         let meter = self.books.as_ref().map(|books| books.meter(name));
@@ -109,7 +109,7 @@ impl ModemFactory {
         Ok(NewModem { view, modem: made, running })
     }
 
-    /// Makes a session for a modem that runs; it does not join it yet.
+    /// Makes a session for a running modem; it does not join the modem yet.
     pub fn session_of(
         &self,
         running: &RunningModem,
@@ -133,14 +133,14 @@ impl ModemFactory {
     }
 }
 
-/// How a session is secured; one that takes any certificate is told in the log.
+/// Returns the security of a session. A session that accepts any certificate is logged.
 fn security(session: &fleet::Session) -> Security {
     match &session.tls {
         None => Security::Plain,
         Some(tls) if tls.is_insecure() => {
             tracing::warn!(
                 session = %session.id,
-                "`insecure: true`: the broker's certificate is not checked, and whoever is on the way can read and change everything"
+                "`insecure: true`: the broker's certificate is not checked, so anyone on the network path can read and change everything"
             );
             Security::InsecureTls
         }
@@ -148,13 +148,13 @@ fn security(session: &fleet::Session) -> Security {
     }
 }
 
-/// Whom discovery looks for, for one who has no use for the ports themselves.
+/// Returns the modems that discovery looks for, for a caller that does not use the ports.
 pub fn wanted_modems(fleet: &Fleet) -> WantedModems {
     let wanted = fleet.modems.iter().filter_map(|m| location(m.name.as_str(), &m.matching).1);
     WantedModems { modems: wanted.collect(), fixed: fixed(fleet) }
 }
 
-/// The ttys of fixed names, with the modems that have them.
+/// Returns the fixed ttys, with the modems that use them.
 pub fn fixed(fleet: &Fleet) -> Vec<(String, PathBuf)> {
     let at_a_tty = fleet.modems.iter().filter(|modem| modem.matching.usb_path.is_none());
     at_a_tty
@@ -162,7 +162,7 @@ pub fn fixed(fleet: &Fleet) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// Where a modem is found, and what discovery has to know for that.
+/// Returns the location of a modem, and the request for discovery if it is not fixed.
 fn location(modem: &str, matching: &fleet::Match) -> (Location, Option<Wanted>) {
     let fleet::Match { port, usb_path, imei, iccid, model } = matching;
     if let (Some(port), None) = (port, usb_path) {
@@ -221,7 +221,7 @@ fn apn(apn: &fleet::Apn) -> Result<Apn, SecretError> {
     })
 }
 
-/// What a session says of itself, where it carries the telemetry of its modem.
+/// Returns the presence messages of a session, if it carries the telemetry of its modem.
 fn presence(modem: &fleet::Modem, session: &fleet::Session) -> Option<Presence> {
     let telemetry = modem.telemetry.as_ref()?;
     let carries = telemetry.session == session.id.session;

@@ -1,13 +1,16 @@
-//! Which PIN was tried on which SIM, and which access point is in force: two small files that survive every restart.
+//! The PIN tried on each SIM, and the access point in force: two small files that survive every
+//! restart.
 //!
-//! Each SIM has a line for each modem that it was tried in: its identity, a random salt, and the salted hash of the PIN
-//! tried last. A line is written before the try and taken away when the SIM accepts, so that a crash in between
-//! counts as a refusal. A four-digit PIN cannot be protected by a hash against somebody who has the
-//! file; the salt keeps equal PINs from showing as equal, and the file is readable by its owner only.
+//! Each SIM has a line for each modem in which it was tried: its identity, a random salt, and the
+//! salted hash of the last PIN. A line is written before the try and removed when the SIM accepts
+//! the PIN, so that a crash in between counts as a refusal. A hash cannot protect a four-digit PIN
+//! from a reader of the file. The salt hides that two PINs are equal, and only the owner may read
+//! the file.
 //!
-//! A modem tells whatever ICCID and IMEI it likes, a new one for each try or that of a card in another modem. So an entry
-//! of the fleet file overwrites and takes away its own lines only. These are bounded, and make room among themselves: what
-//! others have written down is never forgotten for it. A PIN that any of them holds for a SIM is not tried on it.
+//! A modem may report any ICCID and IMEI: a new one for each try, or those of a card in another
+//! modem. So an entry of the fleet file overwrites and removes only its own lines. Their number is
+//! bounded, and the oldest make room: lines of other entries are never forgotten for them. A PIN in
+//! any line for a SIM is not tried on that SIM.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,18 +25,18 @@ use sha2::{Digest, Sha256};
 
 use crate::json_file;
 
-/// The lines that come of one modem, two for each try: more cards than one modem is given in its life.
+/// The most lines of one modem, two for each try: more cards than a modem is given in its life.
 const MAX_LINES: usize = 64;
 
-/// What was tried on one SIM.
+/// The last try on one SIM.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Tried {
     salt: String,
     hash: String,
-    /// On which SIM, or in which place. None: the line's key says it, as all keys did once.
+    /// The SIM, or the place. None: the line's key names it, as all keys once did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sim: Option<String>,
-    /// In which modem, by its name in the fleet file. None: written down by a version before this one.
+    /// The modem, by its name in the fleet file. None: an earlier version wrote the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     modem: Option<String>,
 }
@@ -51,7 +54,7 @@ pub struct FileLedger {
 }
 
 impl FileLedger {
-    /// The ledger in `dir`, which must be there.
+    /// Opens the ledger in `dir`, which must exist.
     pub fn new(dir: &Path) -> Self {
         Self {
             pins: Arc::new(dir.join("pins.json")),
@@ -61,7 +64,7 @@ impl FileLedger {
         }
     }
 
-    /// The same files, for a modem of this name.
+    /// Returns the ledger of the same files for a modem of this name.
     pub fn of_modem(&self, name: &str) -> Self {
         Self { modem: Some(name.to_owned()), ..self.clone() }
     }
@@ -80,7 +83,7 @@ impl FileLedger {
     }
 }
 
-/// What is remembered. A damaged ledger is an error, not an empty one: it may have held a refusal.
+/// Reads the lines. A damaged ledger is an error, not an empty ledger: it may have held a refusal.
 fn lines(path: &Path) -> io::Result<Lines> {
     json_file::read(path)
 }
@@ -101,7 +104,7 @@ impl Tried {
     }
 }
 
-/// Finds the line about this SIM or place that came of this modem.
+/// Finds the line of this modem about this SIM or place.
 fn line_of<'a>(
     lines: &'a Lines,
     sim: &str,
@@ -110,16 +113,16 @@ fn line_of<'a>(
     lines.iter().find(|(key, tried)| tried.is_about(key, sim) && tried.modem.as_deref() == modem)
 }
 
-/// Takes away the line about this SIM or place that came of this modem. False: there was none.
+/// Removes the line of this modem about this SIM or place; false if it had none.
 fn forget(lines: &mut Lines, sim: &str, modem: Option<&str>) -> bool {
     let key = line_of(lines, sim, modem).map(|(key, _)| key.clone());
     key.is_some_and(|key| lines.remove(&key).is_some())
 }
 
-/// Writes a line in the place of the one that this modem had about this SIM or place.
+/// Replaces the line of this modem about this SIM or place.
 fn replace(lines: &mut Lines, sim: &str, secret: &SecretString, modem: Option<&str>) {
     forget(lines, sim, modem);
-    // The first one is found by a version that knows one line for each SIM, too.
+    // An earlier version, which knows one line for each SIM, also finds the first line.
     let by_modem = modem.filter(|_| lines.contains_key(sim));
     let key = by_modem.map_or_else(|| sim.to_owned(), |modem| format!("{sim} by {modem}"));
     let named = modem.map(|_| sim.to_owned());
@@ -127,7 +130,7 @@ fn replace(lines: &mut Lines, sim: &str, secret: &SecretString, modem: Option<&s
     make_room(lines, &key);
 }
 
-/// Forgets the oldest lines that came of the modem of the line `newest`, where they are too many.
+/// Forgets the oldest lines of the modem that owns the line `newest`, if they are too many.
 fn make_room(lines: &mut Lines, newest: &str) {
     let Some(modem) = lines.get(newest).and_then(|tried| tried.modem.clone()) else { return };
     loop {
@@ -135,7 +138,7 @@ fn make_room(lines: &mut Lines, newest: &str) {
         if of_modem.clone().count() <= MAX_LINES {
             return;
         }
-        // A salt begins with the time at which it was made.
+        // A salt begins with the time of its making.
         let others = of_modem.filter(|(name, _)| *name != newest);
         let oldest = others.min_by(|(_, one), (_, other)| one.salt.cmp(&other.salt));
         let Some(name) = oldest.map(|(name, _)| name.clone()) else { return };
@@ -151,7 +154,7 @@ fn hash(salt: &str, secret: &SecretString) -> String {
 }
 
 impl FileLedger {
-    /// Reads a file's lines and asks `look` of them, with the name of the modem.
+    /// Reads a file's lines and passes them to `look`, with the name of the modem.
     async fn ask(
         &self,
         path: &Arc<PathBuf>,
@@ -161,7 +164,8 @@ impl FileLedger {
         self.with(path, move |path| Ok(look(&lines(path)?, modem.as_deref()))).await
     }
 
-    /// Changes a file's lines by `change`, which gets the name of the modem. False of it: they are as they were.
+    /// Applies `change` to a file's lines, with the name of the modem. False from it: nothing
+    /// changed.
     async fn change(
         &self,
         path: &Arc<PathBuf>,
@@ -181,7 +185,7 @@ impl FileLedger {
 
 #[async_trait]
 impl PinLedger for FileLedger {
-    /// Looks at the lines of all modems: a SIM that moves is not tried again.
+    /// Looks at the lines of all modems: a PIN refused in one modem is not tried again in another.
     async fn was_refused(&self, sim: &str, pin: &SecretString) -> io::Result<bool> {
         let (sim, pin) = (sim.to_owned(), pin.clone());
         self.ask(&self.pins, move |lines, _| {
@@ -199,13 +203,14 @@ impl PinLedger for FileLedger {
         .await
     }
 
-    /// Takes away the modem's own line. No other one holds a PIN that was accepted: it would not have been tried.
+    /// Removes the modem's own line. No other line holds an accepted PIN: it would not have been
+    /// tried.
     async fn accepted(&self, sim: &str) -> io::Result<()> {
         let sim = sim.to_owned();
         self.change(&self.pins, move |lines, modem| forget(lines, &sim, modem)).await
     }
 
-    /// Looks at the modem's own line, or at one of a version that noted no modem.
+    /// Looks at the modem's own line, or at a line of a version that noted no modem.
     async fn is_attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<bool> {
         let (place, wanted) = (place.to_owned(), wanted.clone());
         self.ask(&self.access_points, move |lines, modem| {
@@ -218,7 +223,7 @@ impl PinLedger for FileLedger {
     async fn attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<()> {
         let (place, wanted) = (place.to_owned(), wanted.clone());
         self.change(&self.access_points, move |lines, modem| {
-            // What a version before noted is no longer in force.
+            // The note of an earlier version is no longer in force.
             forget(lines, &place, None);
             replace(lines, &place, &wanted, modem);
             true
@@ -240,7 +245,7 @@ mod tests {
         let ledger = FileLedger::new(dir.path());
         assert!(!ledger.was_refused("8986", &wrong).await.unwrap());
         ledger.trying("8986", &wrong).await.unwrap();
-        // The agent dies here, and a new one reads the file.
+        // The agent dies here, and a new agent reads the file.
         let ledger = FileLedger::new(dir.path());
         assert!(ledger.was_refused("8986", &wrong).await.unwrap());
         assert!(!ledger.was_refused("8986", &right).await.unwrap(), "a corrected PIN may be tried");
@@ -266,7 +271,7 @@ mod tests {
         assert!(!ledger.is_attached_with("8987 in 49", &old).await.unwrap(), "another card");
         let text = fs::read_to_string(dir.path().join("access-points.json")).unwrap();
         assert!(!text.contains("secret"), "{text}");
-        // A PIN's ledger that is damaged says nothing of access points.
+        // A damaged ledger of PINs does not affect access points.
         fs::write(dir.path().join("pins.json"), "{ half").unwrap();
         assert!(ledger.is_attached_with("8986 in 49", &old).await.unwrap());
     }
@@ -275,7 +280,7 @@ mod tests {
     async fn a_modem_that_invents_cards_makes_others_forget_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let pin = SecretString::from("1234");
-        // A line of a version before this one, and one of a modem beside it.
+        // A line of an earlier version, and a line of a modem beside it.
         FileLedger::new(dir.path()).trying("8985", &pin).await.unwrap();
         let ledger = FileLedger::new(dir.path());
         ledger.of_modem("north").trying("8986", &pin).await.unwrap();

@@ -1,7 +1,8 @@
-//! Making the running modems what the fleet file says: observed and desired, a plan, its steps.
+//! Keeps the running modems in line with the fleet file: observed and desired state, a plan, its
+//! steps.
 //!
-//! The plan is a value made by a pure function, so that every case is a line of a table test; planning
-//! twice without a change in between plans nothing.
+//! The plan is a value made by a pure function, so that every case is a line of a table test.
+//! Planning twice without a change in between plans nothing.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -19,43 +20,43 @@ use tracing::Instrument;
 
 use crate::metrics::Metrics;
 
-/// Waits after a panic of a modem's task.
+/// The least and the longest wait after a panic of a modem's task.
 const AFTER_PANIC: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// After so many panics within [`PANIC_MEMORY`] a modem is left alone: a loop would hide a bug.
+/// After so many panics within [`PANIC_MEMORY`] a modem is not restarted: a loop would hide a bug.
 const MAX_PANICS: usize = 5;
 
-/// Orders on their way: a reload that has more of them waits.
+/// The most orders in the channel: a reload with more orders waits.
 const ORDERS: usize = 16;
 
-/// How long a panic counts.
+/// The time for which a panic counts.
 const PANIC_MEMORY: Duration = Duration::from_secs(3_600);
 
-/// What is known of one modem's task.
+/// The state of one modem's task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
     /// Its task runs.
     Running,
-    /// It may start now or at this time.
+    /// It may start at this time.
     Idle {
-        /// Not before.
+        /// The earliest start.
         from: Instant,
     },
     /// It ended in order, or panicked too often: it is not started again.
     Over,
 }
 
-/// What is to be done now, and when to look again.
+/// The present steps, and the time of the next look.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// Modems to start.
     pub start: Vec<String>,
-    /// When the next one may start, where one has to wait.
+    /// The earliest start of a modem that has to wait, if any.
     pub again: Option<Instant>,
 }
 
 impl Plan {
-    /// What makes `observed` what it should be, at `now`. While the agent ends nothing starts.
+    /// Plans the starts at `now`. Nothing starts while the agent ends.
     pub fn new(observed: &BTreeMap<String, Observed>, ending: bool, now: Instant) -> Self {
         let mut plan = Self::default();
         for (name, modem) in observed {
@@ -72,11 +73,11 @@ impl Plan {
     }
 }
 
-/// What a reload orders.
+/// An order of a reload.
 pub enum Order {
-    /// Runs one more modem, until `stop`.
+    /// Runs another modem until `stop`.
     Start {
-        /// Its name, which no other one has.
+        /// Its unique name.
         name: String,
         /// The modem.
         modem: Box<Modem>,
@@ -87,30 +88,30 @@ pub enum Order {
     Retire {
         /// Its name.
         name: String,
-        /// Whether its sessions have had their time to sign out, and it ends at once.
+        /// True if its sessions have had their time to sign out: it then ends at once.
         is_late: bool,
-        /// Told when it has ended; dropped where there is no such modem.
+        /// Notified when it has ended; dropped if there is no such modem.
         done: oneshot::Sender<()>,
     },
 }
 
-/// A modem that is not running, and its past.
+/// A modem and its past.
 struct Entry {
     /// Absent while its task has it.
     modem: Option<Modem>,
     /// Ends it in order.
     stop: CancellationToken,
-    /// Tells one entry from a later one of the same name.
+    /// Distinguishes an entry from a later entry of the same name.
     number: u64,
     task: Option<AbortHandle>,
-    /// Who waits for its end.
+    /// Callers that wait for its end.
     retire: Vec<oneshot::Sender<()>>,
     backoff: Backoff,
     panics: Vec<Instant>,
     observed: Observed,
 }
 
-/// The end of a task: whose it was, and whether it panicked.
+/// The end of a task: the modem's name, its number, the modem, and true after a panic.
 type Ended = (String, u64, Modem, bool);
 
 /// The modems of a fleet, each in a task of its own.
@@ -124,14 +125,14 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// No modem yet, and where they are ordered.
+    /// Makes a reconciler without modems, and the channel for its orders.
     pub fn new(metrics: Arc<Metrics>, stop: CancellationToken) -> (Self, mpsc::Sender<Order>) {
         let (sender, orders) = mpsc::channel(ORDERS);
         let (entries, tasks) = (BTreeMap::new(), JoinSet::new());
         (Self { entries, tasks, orders, numbers: 0, metrics, stop }, sender)
     }
 
-    /// Keeps the modems running until told to stop and every modem has ended in order.
+    /// Keeps the modems running until stopped, and until every modem has ended in order.
     ///
     /// # Cancel safety
     /// Dropping the future ends all modems at once, their sessions without DISCONNECT.
@@ -189,11 +190,11 @@ impl Reconciler {
         }
     }
 
-    /// Forgets a modem that is to be, and tells those who wait for that.
+    /// Forgets a retired modem, and notifies the callers that wait.
     fn forget(&mut self, name: &str) {
         let waiting = self.entries.remove(name).map(|entry| entry.retire).unwrap_or_default();
         for done in waiting {
-            // Who does not wait any more does not care either.
+            // The caller may be gone.
             let _ = done.send(());
         }
     }
@@ -206,17 +207,20 @@ impl Reconciler {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let Some(mut modem) = entry.modem.take() else { return };
         entry.observed = Observed::Running;
-        let span = tracing::info_span!("modem", name);
+        // With every filter: without it a warning does not name its modem, and no AT dialogue is found.
+        let span = tracing::error_span!("modem", name);
         let (name, number) = (name.to_owned(), entry.number);
         let task = async move {
-            // What the panic left of the modem's state is brought back to "recovering" afterwards.
+            // A state that the panic left behind does not stay: `ended` sets it back to
+            // "recovering".
             let panicked = AssertUnwindSafe(modem.run()).catch_unwind().await.is_err();
             (name, number, modem, panicked)
         };
         entry.task = Some(self.tasks.spawn(task.instrument(span)));
     }
 
-    /// A panic ends a modem's stay on its port and nothing else: it is counted, and begins again.
+    /// Handles the end of a task. A panic ends a modem's stay on its port and nothing else: it is
+    /// counted, and the modem restarts.
     fn ended(&mut self, (name, number, mut modem, panicked): Ended) {
         let name = name.as_str();
         let Some(entry) = self.entries.get_mut(name) else { return };
@@ -232,12 +236,12 @@ impl Reconciler {
             if entry.panics.len() < MAX_PANICS {
                 let from = now + entry.backoff.next_wait();
                 entry.observed = Observed::Idle { from };
-                tracing::error!(modem = name, "the modem's task panicked; it begins again");
-                modem.panicked("its task panicked; it begins again");
+                tracing::error!(modem = name, "the modem's task panicked; it restarts");
+                modem.panicked("its task panicked; it restarts");
             } else {
                 tracing::error!(
                     modem = name,
-                    "the modem's task panicked {MAX_PANICS} times and is left alone"
+                    "the modem's task panicked {MAX_PANICS} times and is not restarted"
                 );
                 modem.give_up("its task panicked too often; restart the agent, and report this");
             }
@@ -277,7 +281,7 @@ mod tests {
             Plan::default(),
             "nothing starts while the agent ends"
         );
-        // What the plan says is done; planning again plans nothing.
+        // After the planned starts, planning again plans nothing.
         let mut done = observed;
         done.insert("due".to_owned(), Observed::Running);
         assert_eq!(Plan::new(&done, false, now).start, Vec::<String>::new());

@@ -1,11 +1,11 @@
-//! From a session of a modem to the local consumers.
+//! Passes received messages from a session of a modem to the local consumers.
 
 use fleet::{SessionId, topic_matches};
 use modem::mqtt::{Inbox, Received};
 
 use crate::messages::downlink::{Downlink, Message};
 
-/// The inbox of one session, which hands what came to the downlink.
+/// The inbox of one session, which hands its messages to the downlink.
 pub struct SessionInbox {
     session: SessionId,
     subscriptions: Vec<fleet::Subscription>,
@@ -13,7 +13,7 @@ pub struct SessionInbox {
 }
 
 impl SessionInbox {
-    /// The inbox of a session that is configured so.
+    /// Makes the inbox of a configured session.
     pub fn new(configured: &fleet::Session, downlink: Downlink) -> Self {
         let (session, subscriptions) = (configured.id.clone(), configured.subscribe.clone());
         Self { session, subscriptions, downlink }
@@ -24,7 +24,7 @@ impl Inbox for SessionInbox {
     fn take(&self, received: Received) {
         let matching =
             self.subscriptions.iter().filter(|it| topic_matches(&it.filter, &received.topic));
-        // A broker may send what an earlier run subscribed; the least is promised for that.
+        // A broker may send messages for subscriptions of an earlier run: they get QoS 0.
         let qos = matching.map(|it| it.qos.number()).max().unwrap_or(0);
         self.downlink.deliver(Message {
             session: self.session.clone(),

@@ -1,4 +1,4 @@
-//! Who may connect.
+//! The users who may connect.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use fleet::secret::{Ref, SecretError};
 
-/// The users with the digests of their passwords: two digests may be compared without telling anything.
+/// The users with the digests of their passwords: a comparison of two digests gives nothing away.
 #[derive(Clone, Default)]
 pub struct Users(HashMap<String, [u8; 32]>);
 
@@ -19,7 +19,7 @@ impl Users {
     /// Reads the passwords. Without users everyone may connect.
     ///
     /// # Errors
-    /// [`SecretError`] where a password cannot be read.
+    /// [`SecretError`] if a password cannot be read.
     pub fn read(users: &[(String, Ref)]) -> Result<Self, SecretError> {
         let read = |(name, secret): &(String, Ref)| {
             Ok((name.clone(), digest(secret.read()?.expose_secret().as_bytes())))
@@ -32,7 +32,7 @@ impl Users {
         name.filter(|_| !self.0.is_empty())
     }
 
-    /// Whether somebody with this name and password may connect.
+    /// Reports whether a client with this name and password may connect.
     pub(super) fn admit(&self, name: Option<&str>, password: Option<&[u8]>) -> bool {
         let shown = digest(password.unwrap_or_default());
         self.0.is_empty()

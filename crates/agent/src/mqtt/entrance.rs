@@ -1,7 +1,7 @@
 //! The entrance: connections whose CONNECT is not accepted yet. They are few, and a flood of them gives way to others.
 //!
-//! A flood comes again as fast as it is closed. So each connection has some time for its CONNECT, whoever else
-//! comes; nothing is accepted meanwhile, and the system keeps those who wait in their order. The longer a rush lasts,
+//! A flood comes again as fast as it is closed. So each connection has some time for its CONNECT, whichever others
+//! come; nothing is accepted meanwhile, and the system keeps those who wait in their order. The longer a rush lasts,
 //! the more of a flood waits before an honest client: so an origin with many connections then has less time for each.
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,7 +29,7 @@ const GRACE_OF_CROWD: Duration = Duration::from_millis(10);
 /// An origin with more connections here is a crowd.
 const CROWD: usize = MOST / 8;
 
-/// After so many that gave way it is a rush. Fewer come where all clients behind one address connect at once: no more
+/// After so many that gave way it is a rush. Fewer come if all clients behind one address connect at once: no more
 /// have a place behind the entrance.
 const RUSH: usize = 256;
 
@@ -48,7 +48,7 @@ struct Here {
     next: u64,
     /// In the order they came.
     all: BTreeMap<u64, Newcomer>,
-    /// How many gave way without a calm between two, and when the last did.
+    /// The number that gave way without a calm between two, and the time of the last.
     gone: usize,
     last_gone: Option<Instant>,
 }

@@ -24,7 +24,7 @@ impl Link for DuplexStream {
 /// Serves one client, as [`listen`](super::listen) does each of its own.
 ///
 /// # Cancel safety
-/// Dropping it closes the connection; what is not acknowledged may or may not have been taken.
+/// Dropping it closes the connection; a message without acknowledgement may or may not have been taken.
 #[doc(hidden)]
 pub async fn serve_in_memory(stream: DuplexStream, serving: Arc<Serving>) {
     let address = IpAddr::from(Ipv4Addr::LOCALHOST);

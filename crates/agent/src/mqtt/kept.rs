@@ -1,8 +1,8 @@
-//! A session that outlives its connection: what it has from the inbox, in order, and what it acknowledged.
+//! A session that outlives its connection: its messages from the inbox, in order, and its acknowledgements.
 //!
 //! Messages are read from the inbox in pages, sent within the client's window, and confirmed there up to the
 //! first one that is not acknowledged. A packet's number follows from that of the message, so that one that is
-//! sent again after a reconnect has the number it had (MQTT 3.1.1 §4.4), also where another process serves it.
+//! sent again after a reconnect has the number it had (MQTT 3.1.1 §4.4), also if another process serves it.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -51,14 +51,14 @@ pub(super) enum Event {
 
 /// A message to be sent.
 #[derive(Debug)]
-pub(super) struct Out {
+pub(super) struct Unsent {
     pub(super) id: Option<Id>,
     pub(super) dup: bool,
     pub(super) message: Message,
 }
 
 /// A kept session while a connection has it.
-pub(super) struct Kept {
+pub(super) struct KeptSession {
     hold: Hold,
     news: watch::Receiver<Seq>,
     line: Line,
@@ -95,7 +95,7 @@ impl Line {
     }
 
     /// The next message, unless a message in flight has its number.
-    fn next(&mut self, in_flight: &HashSet<Id>) -> Option<Out> {
+    fn next(&mut self, in_flight: &HashSet<Id>) -> Option<Unsent> {
         let first = self.page.front()?;
         let id = (first.qos > 0).then(|| number(first.seq));
         if id.is_some_and(|id| in_flight.contains(&id)) {
@@ -105,7 +105,7 @@ impl Line {
         if let Some(id) = id {
             self.unacknowledged.push_back((message.seq, id));
         }
-        Some(Out {
+        Some(Unsent {
             id,
             dup: id.is_some() && message.seq <= self.sent,
             message: Message {
@@ -140,7 +140,7 @@ fn number(seq: Seq) -> Id {
 
 /// A session as its client finds it.
 pub(super) struct Found {
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<KeptSession>,
     pub(super) present: bool,
     pub(super) expiry: Duration,
 }
@@ -184,7 +184,7 @@ pub(super) async fn take_up(
                 subscription.add(filter, *qos, FILTERS);
             }
             let (present, expiry) = (attached.present, attached.expiry);
-            let kept = Kept::new(&attached, hold, inbox.watch());
+            let kept = KeptSession::new(&attached, hold, inbox.watch());
             Ok(Found { kept: Some(kept), present, expiry })
         }
         Err(AttachError::Owner) => Err(ConnectReason::NotAuthorized),
@@ -197,16 +197,16 @@ pub(super) async fn take_up(
 ///
 /// # Cancel safety
 /// A dropped call takes nothing.
-pub(super) async fn event(kept: &mut Option<Kept>) -> Event {
+pub(super) async fn event(kept: &mut Option<KeptSession>) -> Event {
     match kept {
         Some(kept) => kept.event().await,
         None => std::future::pending().await,
     }
 }
 
-impl Kept {
+impl KeptSession {
     fn new(attached: &Attached, hold: Hold, mut news: watch::Receiver<Seq>) -> Self {
-        // What is there already is news to it.
+        // Messages that are there already are news to it.
         news.mark_changed();
         Self {
             hold,
@@ -225,7 +225,7 @@ impl Kept {
         self.unanswered < IN_HAND
     }
 
-    /// Starts what can be started: reading the next page, confirming what the client has.
+    /// Starts reading the next page and confirming messages, if it is time for that.
     pub(super) fn start(&mut self) {
         let waits = self.again.is_some_and(|again| again > Instant::now());
         if !self.is_reading && !waits && self.line.page.is_empty() {
@@ -242,20 +242,20 @@ impl Kept {
         }
     }
 
-    /// Confirms what the client has. `false` if that is not news.
+    /// Confirms the messages that the client has. `false` if that is not news.
     fn confirm(&mut self) -> bool {
         let done = self.line.done();
         if done <= self.line.confirmed {
             return false;
         }
         self.line.confirmed = done;
-        // Where it fails the inbox knows it all the same, while the agent runs.
+        // If it fails, the inbox knows it all the same, while the agent runs.
         let confirmed = self.hold.confirm(done).map(|_| Answer::Confirmed);
         self.asked.push(confirmed.boxed());
         true
     }
 
-    /// The connection ends: what was acknowledged is confirmed, whatever else is under way.
+    /// The connection ends: acknowledged messages are confirmed, whatever else is under way.
     pub(super) fn leave(&mut self) {
         self.confirm();
     }
@@ -266,7 +266,7 @@ impl Kept {
     }
 
     /// The next message, unless a message in flight has its number.
-    pub(super) fn next(&mut self, in_flight: &HashSet<Id>) -> Option<Out> {
+    pub(super) fn next(&mut self, in_flight: &HashSet<Id>) -> Option<Unsent> {
         self.line.next(in_flight)
     }
 
@@ -275,7 +275,7 @@ impl Kept {
         self.line.acknowledged(id);
     }
 
-    /// A SUBSCRIBE with what is granted; it is answered once the filters are on disk.
+    /// Stores a SUBSCRIBE with its grants; it is answered once the filters are on disk.
     pub(super) fn subscribe(&mut self, id: Id, filters: &[(String, u8)], grants: Vec<Grant>) {
         let granted = filters.iter().zip(&grants).filter_map(|((filter, _), grant)| match grant {
             Grant::GrantedQos0 => Some((filter.clone(), 0)),
@@ -285,7 +285,7 @@ impl Kept {
         let stored = self.hold.subscribe(granted.collect());
         self.unanswered += 1;
         let answer = async move {
-            // What is granted outlives a kill; where it would not, the client has to know.
+            // A granted filter outlives a kill; if it would not, the client has to know.
             let grants = match stored.await {
                 Ok(()) => grants,
                 Err(_) => grants.into_iter().map(unless_granted).collect(),
@@ -299,7 +299,7 @@ impl Kept {
     pub(super) fn unsubscribe(&mut self, id: Id, filters: Vec<String>, found: Vec<bool>) {
         let gone = self.hold.unsubscribe(filters);
         self.unanswered += 1;
-        // Where the disk fails it is written later: nothing is lost by it.
+        // If the disk fails, it is written later: nothing is lost by it.
         let answer = gone.map(move |_| Answer::Unsubscribed { id, found });
         self.asked.push(answer.boxed());
     }
@@ -334,7 +334,7 @@ impl Kept {
                 match page {
                     Ok(page) => {
                         self.line.looked = page.through;
-                        // An earlier version stored what came on any topic.
+                        // An earlier version stored messages on any topic.
                         let is_good = |m: &inbox::Message| check_received(&m.topic).is_ok();
                         self.line.page.extend(page.messages.into_iter().filter(is_good));
                     }

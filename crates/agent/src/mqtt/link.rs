@@ -1,4 +1,4 @@
-//! What a connection runs on, and what can be seen of its other end without reading from it.
+//! The stream of a connection, and the signs of its other end that need no reading.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// So many unanswered ones end the connection.
 const ASK_AT_MOST: u32 = 3;
 
-/// A stream of bytes whose other end can be looked at.
+/// A stream of bytes with signs of its other end.
 pub(super) trait Link: AsyncRead + AsyncWrite + Unpin {
-    /// Reports whether nothing comes after what has come: the other end has closed, or is lost.
+    /// Reports whether no more bytes come: the other end has closed, or is lost.
     fn is_ended(&self) -> bool;
 
     /// Bytes that have come and are not read.

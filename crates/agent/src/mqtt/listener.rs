@@ -23,7 +23,7 @@ const WAITING: i32 = 4_096;
 /// Serves clients until the agent ends and all messages in hand are on disk.
 ///
 /// # Cancel safety
-/// Dropping it closes every connection; what is not acknowledged may or may not have been taken.
+/// Dropping it closes every connection; a message without acknowledgement may or may not have been taken.
 pub async fn listen(listener: TcpListener, serving: Arc<Serving>) {
     // On a socket that listens it changes this number only. Without it the listener serves all the same.
     let _ = rustix::net::listen(&listener, WAITING);

@@ -1,4 +1,4 @@
-//! What a client published and is not on disk yet: in order, bounded, and held back while the queue is full.
+//! Messages of a client that are not on disk yet: in order, bounded, and held back while the queue is full.
 
 use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
@@ -20,22 +20,22 @@ use fleet::{Name, SessionId};
 
 /// A message of the client that is not answered yet.
 #[derive(Debug)]
-pub(super) struct Held {
-    /// Its packet's number where its QoS is 1 or 2; a will has none.
+pub(super) struct Unanswered {
+    /// Its packet's number if its QoS is 1 or 2; a will has none.
     pub(super) id: Option<Id>,
-    /// Whether it is the client's will.
+    /// True if it is the client's will.
     pub(super) is_will: bool,
     submission: Submission,
-    /// Why it is refused whatever the queue says; it is answered in its turn all the same.
+    /// The reason for which it is refused whatever the queue says. It is answered in its turn all the same.
     flaw: Option<Refusal>,
     came: Instant,
-    /// Whether the queue was full after all: from then on it is alone on its way.
+    /// True if the queue was full after all: from then on it is alone on its way.
     was_refused: bool,
     /// Room in memory, once its client has gone.
-    kept: Option<OwnedSemaphorePermit>,
+    memory: Option<OwnedSemaphorePermit>,
 }
 
-impl Held {
+impl Unanswered {
     /// A message as it came.
     pub(super) fn new(id: Option<Id>, message: Message) -> Self {
         let (topic, qos) = (message.topic.clone(), message.qos);
@@ -44,7 +44,7 @@ impl Held {
             Err(flaw) => (Submission { qos, ..Submission::new(topic, Vec::new()) }, Some(flaw)),
         };
         let came = Instant::now();
-        Self { id, is_will: false, submission, flaw, came, was_refused: false, kept: None }
+        Self { id, is_will: false, submission, flaw, came, was_refused: false, memory: None }
     }
 
     /// The client's will.
@@ -62,7 +62,7 @@ impl Held {
         self.submission.ttl.is_some_and(|ttl| ttl <= self.came.elapsed())
     }
 
-    /// As it is handed in now: what it waited for here is a part of its time.
+    /// Returns the message to hand in now: the wait here is a part of its time.
     fn now(&self) -> Submission {
         let ttl = self.submission.ttl.map(|ttl| ttl.saturating_sub(self.came.elapsed()));
         Submission { ttl, ..self.submission.clone() }
@@ -76,10 +76,10 @@ impl Held {
 }
 
 /// A message as it is handed in. Message expiry is its time to live, and the user properties `session`,
-/// `priority` and `idempotency-key` are what the HTTP API's parameters of these names are; others are left alone.
+/// `priority` and `idempotency-key` mean the same as the HTTP API's parameters of these names; others are left alone.
 ///
 /// # Errors
-/// [`Refusal`] of a message that is at odds with what it says of itself.
+/// [`Refusal`] of a message that contradicts its own properties.
 pub(super) fn submission(message: Message) -> Result<Submission, Refusal> {
     // MQTT 5.0 §3.3.2.3.2
     if message.is_text && str::from_utf8(&message.payload).is_err() {
@@ -125,13 +125,13 @@ fn wrong(name: &'static str, reason: String) -> Refusal {
     Refusal::Property { name, reason }
 }
 
-/// What became of a message.
+/// A message with its answer.
 pub(super) struct Settled {
-    pub(super) held: Held,
+    pub(super) message: Unanswered,
     pub(super) result: Result<Receipt, Refusal>,
 }
 
-/// How a message of QoS 2 stands, by its packet's number (MQTT 3.1.1 §4.3.3).
+/// The state of a message of QoS 2, by its packet's number (MQTT 3.1.1 §4.3.3).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// Its first copy is on its way to the disk, and is answered once it is there.
@@ -149,15 +149,15 @@ pub(super) struct InHand {
     line: VecDeque<Entry>,
     refused_at: Option<Instant>,
     unreleased: HashSet<Id>,
-    /// Nothing is started: what an earlier client of the same name left behind goes first.
+    /// Nothing is started: messages that an earlier client of the same name left behind go first.
     is_held_back: bool,
-    /// Where what is kept for clients that have gone takes its room, once this one has.
+    /// Once the client has gone: memory for the messages of such clients.
     left: Option<Arc<Semaphore>>,
     lost: usize,
 }
 
 struct Entry {
-    held: Held,
+    message: Unanswered,
     stage: Stage,
 }
 
@@ -166,7 +166,7 @@ enum Stage {
     Waiting,
     /// On its way to the disk.
     Running(BoxFuture<'static, Result<Receipt, Refusal>>),
-    /// Its fate is known, and told after those before it.
+    /// Its result is known, and is answered after those before it.
     Done(Result<Receipt, Refusal>),
 }
 
@@ -183,7 +183,7 @@ impl InHand {
         }
     }
 
-    /// Starts nothing as long as this says so.
+    /// Starts nothing as long as this is set.
     pub(super) fn hold_back(&mut self, yes: bool) {
         self.is_held_back = yes;
     }
@@ -193,14 +193,14 @@ impl InHand {
         self.is_held_back
     }
 
-    /// Whether one more may be read.
+    /// Reports whether one more may be read.
     pub(super) fn has_place(&self) -> bool {
         self.left.is_some() || self.line.len() < usize::from(IN_HAND)
     }
 
-    /// Whether a message of QoS 2 with this number was seen.
+    /// Returns the state of the message of QoS 2 with this number.
     pub(super) fn known(&self, id: Id) -> Known {
-        let is_it = |entry: &Entry| entry.held.id == Some(id) && entry.held.qos() == 2;
+        let is_it = |entry: &Entry| entry.message.id == Some(id) && entry.message.qos() == 2;
         if self.unreleased.contains(&id) {
             Known::Stored
         } else if self.line.iter().any(is_it) {
@@ -210,33 +210,32 @@ impl InHand {
         }
     }
 
-    /// PUBREL came: the number is free. `false` where it was not taken.
+    /// PUBREL came: the number is free. `false` if it was not taken.
     pub(super) fn release(&mut self, id: Id) -> bool {
         self.unreleased.remove(&id)
     }
 
-    /// Takes a message to be stored. Of a client that has gone, only what it would not send again.
-    pub(super) fn push(&mut self, mut held: Held) {
-        if self.left.is_some() && !self.keep(&mut held) {
+    /// Takes a message to be stored. Of a client that has gone, only one that it would not send again.
+    pub(super) fn push(&mut self, mut message: Unanswered) {
+        if self.left.is_some() && !self.keep(&mut message) {
             return;
         }
-        self.line.push_back(Entry { held, stage: Stage::Waiting });
+        self.line.push_back(Entry { message, stage: Stage::Waiting });
         self.start();
     }
 
-    /// Starts what may be started: all of it while it fits surely, since what is appended together shares
-    /// one sync; one at a time once the queue was full after all. What is started has its room, so that
-    /// none behind it is stored in its stead.
+    /// Starts all messages that surely fit, since those that are appended together share one sync; one at a time once the
+    /// queue was full after all. A started message has its room, so that none behind it is stored in its stead.
     pub(super) fn start(&mut self) {
         if self.is_held_back {
             return;
         }
         let mut is_alone = !self.line.iter().any(Entry::is_running);
-        for Entry { held, stage } in &mut self.line {
+        for Entry { message, stage } in &mut self.line {
             if !matches!(stage, Stage::Waiting) {
                 continue;
             }
-            if let Some(flaw) = held.flaw.take() {
+            if let Some(flaw) = message.flaw.take() {
                 self.hand_in.refused(WayIn::Mqtt);
                 *stage = Stage::Done(Err(flaw));
                 continue;
@@ -244,8 +243,8 @@ impl InHand {
             if self.refused_at.is_some_and(|at| !is_alone || at.elapsed() < ROOM_AGAIN) {
                 break;
             }
-            let Some(room) = self.hand_in.reserve(&held.submission) else { break };
-            let (hand_in, submission) = (self.hand_in.clone(), held.now());
+            let Some(room) = self.hand_in.reserve(&message.submission) else { break };
+            let (hand_in, submission) = (self.hand_in.clone(), message.now());
             let taken =
                 async move { hand_in.take_reserved(WayIn::Mqtt, submission, room).await }.boxed();
             *stage = Stage::Running(taken);
@@ -253,12 +252,12 @@ impl InHand {
         }
     }
 
-    /// How long until the queue is asked again, where a message waits for that.
+    /// Returns the time until the queue is asked again, if a message waits for that.
     pub(super) fn pause(&self) -> Option<Duration> {
         self.line.iter().any(Entry::is_waiting).then_some(ROOM_AGAIN)
     }
 
-    /// The next message whose fate is known, in the order they came. `None` where the queue was full after
+    /// The next message whose result is known, in the order they came. `None` if the queue was full after
     /// all, so that one waits again.
     ///
     /// # Cancel safety
@@ -268,17 +267,17 @@ impl InHand {
         unconstrained(poll_fn(|cx| self.poll_next(cx))).await
     }
 
-    /// Whoever was woken, all are asked in their order: the queue takes them as they ask for the first time.
+    /// All are polled in their order, whichever was woken: the queue takes them as they ask for the first time.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Settled>> {
         if let Some(settled) = self.first() {
             return Poll::Ready(Some(settled));
         }
         let mut was_full = false;
-        for Entry { held, stage } in &mut self.line {
+        for Entry { message, stage } in &mut self.line {
             let Stage::Running(taken) = stage else { continue };
             let Poll::Ready(result) = taken.poll_unpin(cx) else { continue };
             if result.as_ref().is_err_and(Refusal::is_full) {
-                (held.was_refused, was_full) = (true, true);
+                (message.was_refused, was_full) = (true, true);
                 self.refused_at = Some(Instant::now());
                 *stage = Stage::Waiting;
             } else {
@@ -292,46 +291,48 @@ impl InHand {
         }
     }
 
-    /// The first message, once its fate is known.
+    /// The first message, once its result is known.
     fn first(&mut self) -> Option<Settled> {
         let entry = self.line.pop_front()?;
-        let (held, result) = match entry {
-            Entry { held, stage: Stage::Done(result) } => (held, result),
+        let (message, result) = match entry {
+            Entry { message, stage: Stage::Done(result) } => (message, result),
             entry => {
                 self.line.push_front(entry);
                 return None;
             }
         };
-        if !self.line.iter().any(|entry| entry.held.was_refused && entry.is_waiting()) {
+        if !self.line.iter().any(|entry| entry.message.was_refused && entry.is_waiting()) {
             self.refused_at = None;
         }
-        if let (2, Some(id), Ok(_)) = (held.qos(), held.id, &result) {
+        if let (2, Some(id), Ok(_)) = (message.qos(), message.id, &result) {
             self.unreleased.insert(id);
         }
-        Some(Settled { held, result })
+        Some(Settled { message, result })
     }
 
-    /// The client has gone. What it sends again since it is not answered is forgotten; the rest waits for room
-    /// in the queue as long as `memory` has room for it.
+    /// The client has gone. Messages that it sends again, since they are not answered, are forgotten. The rest waits for
+    /// room in the queue as long as `memory` has room for it.
     pub(super) fn leave(&mut self, memory: &Arc<Semaphore>) {
         if self.left.replace(Arc::clone(memory)).is_some() {
             return;
         }
         for mut entry in std::mem::take(&mut self.line) {
-            if !entry.is_waiting() || self.keep(&mut entry.held) {
+            if !entry.is_waiting() || self.keep(&mut entry.message) {
                 self.line.push_back(entry);
             }
         }
     }
 
-    /// Makes room in memory for a message of a client that has gone. `false` where it is not kept.
-    fn keep(&mut self, held: &mut Held) -> bool {
-        let Some(memory) = self.left.as_ref().filter(|_| held.id.is_none()) else { return false };
-        match Arc::clone(memory).try_acquire_many_owned(held.cost()) {
-            Ok(permit) => held.kept = Some(permit),
+    /// Makes room in memory for a message of a client that has gone. `false` if it is not kept.
+    fn keep(&mut self, message: &mut Unanswered) -> bool {
+        let Some(memory) = self.left.as_ref().filter(|_| message.id.is_none()) else {
+            return false;
+        };
+        match Arc::clone(memory).try_acquire_many_owned(message.cost()) {
+            Ok(permit) => message.memory = Some(permit),
             Err(_) => self.lost += 1,
         }
-        held.kept.is_some()
+        message.memory.is_some()
     }
 
     /// Reports whether none is on its way to the disk, or would be if there were room.
@@ -339,14 +340,15 @@ impl InHand {
         self.line.is_empty()
     }
 
-    /// Reports whether some are on their way to the disk, or not told yet.
+    /// Reports whether some are on their way to the disk, or not answered yet.
     pub(super) fn is_busy(&self) -> bool {
         self.line.iter().any(|entry| !entry.is_waiting())
     }
 
-    /// How many messages are lost if the line is dropped now: no client sends them again.
+    /// Counts the messages that are lost if the line is dropped now: no client sends them again.
     pub(super) fn lost(&self) -> usize {
-        let lost = self.line.iter().filter(|entry| entry.is_waiting() && entry.held.id.is_none());
+        let lost =
+            self.line.iter().filter(|entry| entry.is_waiting() && entry.message.id.is_none());
         self.lost + lost.count()
     }
 }

@@ -18,9 +18,9 @@ pub struct Serving {
     pub(super) users: watch::Receiver<Users>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stop: CancellationToken,
-    /// Memory for what clients that have gone leave behind, in bytes.
+    /// Memory for messages that clients leave behind when they go, in bytes.
     pub(super) left: Arc<Semaphore>,
-    /// Of clients that are let in. One that has gone gives its place back, though its task may go on with what it left
+    /// Of clients that are let in. One that has gone gives its place back, though its task may go on with messages that it left
     /// behind.
     places: Arc<Semaphore>,
     names: Mutex<HashMap<String, Namesakes>>,
@@ -40,7 +40,7 @@ struct Namesakes {
 }
 
 impl Serving {
-    /// A listener's parts, with nobody connected.
+    /// A listener's parts, with no client connected.
     pub fn new(
         hand_in: HandIn,
         downlink: Downlink,
@@ -150,7 +150,7 @@ impl SignedIn {
         names.get(&self.name).is_none_or(|of| of.turns.first().is_none_or(|it| *it >= self.turn))
     }
 
-    /// Its connection is closed; what it left behind may wait on.
+    /// Its connection is closed; messages that it left behind may wait on.
     pub(super) fn close(&mut self) {
         if !std::mem::take(&mut self.is_connected) {
             return;

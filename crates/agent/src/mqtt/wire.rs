@@ -1,7 +1,7 @@
-//! Packets to and from bytes: the only file that knows the codec. What comes in is judged first ([`strict`]).
+//! Packets to and from bytes: the only file that knows the codec. Each packet that comes in is judged first ([`strict`]).
 //!
-//! MQTT 3.1, 3.1.1 and 5 come on one port; CONNECT tells which. What the rest of the listener sees is one
-//! kind of packet, in the words of MQTT 5; what a version cannot say is left out.
+//! MQTT 3.1, 3.1.1 and 5 come on one port; CONNECT has the version. The rest of the listener sees one
+//! kind of packet, in the words of MQTT 5; parts that a version lacks are left out.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(super) struct Message {
     pub(super) properties: Vec<(String, String)>,
 }
 
-/// What a client says first.
+/// CONNECT, a client's first packet.
 #[derive(Debug)]
 pub(super) struct Connect {
     pub(super) client_id: String,
@@ -60,11 +60,11 @@ pub(super) struct Connect {
     /// Seconds; 0 is none.
     pub(super) keep_alive: u16,
     pub(super) will: Option<Message>,
-    /// How many messages without acknowledgement the client takes.
+    /// The most messages without acknowledgement that the client takes.
     pub(super) receive_max: u16,
-    /// Whether it lacks the client id that its version (3.1) asks for.
+    /// True if it lacks the client id that its version (3.1) asks for.
     pub(super) nameless: bool,
-    /// Whether it asks for MQTT 5's own authentication exchange, which is not spoken here.
+    /// True if it asks for MQTT 5's own authentication exchange, which is not spoken here.
     pub(super) wants_authentication: bool,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Connect {
 #[derive(Debug)]
 pub(super) enum Incoming {
     Connect(Box<Connect>),
-    /// `id` where the QoS is not 0. `alias` where MQTT 5's topic alias is used.
+    /// `id` if the QoS is not 0. `alias` if MQTT 5's topic alias is used.
     Publish {
         id: Option<Id>,
         alias: bool,
@@ -82,7 +82,7 @@ pub(super) enum Incoming {
     Acknowledged(Id),
     /// PUBREL.
     Release(Id),
-    /// `by_number` where MQTT 5's subscription identifier is used.
+    /// `by_number` if MQTT 5's subscription identifier is used.
     Subscribe {
         id: Id,
         filters: Vec<(String, u8)>,
@@ -153,9 +153,9 @@ pub(super) enum Outgoing {
 /// Bytes that are no MQTT, or not for here.
 #[derive(Debug)]
 pub(super) struct Malformed {
-    /// What to tell the client.
+    /// The reason, for the client.
     pub(super) reason: Reason,
-    /// What a CONNECT that is at fault is answered, where that can be said.
+    /// The answer to a CONNECT that is at fault, if there is one.
     pub(super) refusal: Option<ConnectReason>,
 }
 
@@ -201,7 +201,7 @@ impl Wire {
         Self(MqttCodec::Version(VersionCodec))
     }
 
-    /// Whether acknowledgements can carry errors.
+    /// Reports whether acknowledgements can carry errors.
     pub(super) fn tells_reasons(&self) -> bool {
         matches!(self.0, MqttCodec::V5(_))
     }
@@ -263,7 +263,7 @@ impl Wire {
         }
     }
 
-    /// Appends a packet; `false` where it is larger than the client takes, or cannot be said.
+    /// Appends a packet; `false` if it is larger than the client takes, or the version lacks it.
     pub(super) fn encode(&mut self, packet: Outgoing, outbound: &mut BytesMut) -> bool {
         let before = outbound.len();
         let packet = match &self.0 {
@@ -458,7 +458,7 @@ fn to_publish(id: Option<Id>, dup: bool, message: Message, properties: bool) -> 
     })
 }
 
-/// `None` for what MQTT 3.1.1 has no packet for.
+/// `None` if MQTT 3.1.1 has no such packet.
 fn to_v3(packet: Outgoing) -> Option<v3::Packet> {
     Some(match packet {
         Outgoing::Connected { present, .. } => v3::Packet::ConnectAck(v3::ConnectAck {

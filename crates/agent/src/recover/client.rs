@@ -1,4 +1,4 @@
-//! The agent's end: it asks, over the socket, whoever may.
+//! The agent's end: it asks `modemfleet recover` over the socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use tokio::net::UnixStream;
 use super::{Answer, MAX_LINE, PrivilegedAction, UsbPath};
 use fleet::Name;
 
-/// A script may take a minute ([`super::Means`]); the answer comes a little later.
+/// The longest wait for an answer. A script may take a minute; the answer comes a little later.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Where the kernel shows the ttys' devices.
+/// The kernel's folder of the ttys' devices.
 const TTYS: &str = "/sys/class/tty";
 
 /// Asks `modemfleet recover` over its socket.
@@ -25,7 +25,7 @@ pub struct Recoverer {
 }
 
 impl Recoverer {
-    /// One that asks over this socket, once there is something to ask.
+    /// Makes a recoverer that asks over this socket. It connects at the first request.
     pub fn new(socket: PathBuf) -> Self {
         Self { socket }
     }
@@ -43,7 +43,7 @@ impl Recoverer {
             Ok(Ok(None)) => failed(format!("{} gave no answer", self.socket.display())),
             Ok(Err(AskError::Closed(error))) => Err(PrivilegedError::Unavailable {
                 reason: format!(
-                    "nobody answers at {} ({error}); enable modemfleet-recover.socket",
+                    "no answer at {} ({error}); enable modemfleet-recover.socket",
                     self.socket.display()
                 ),
             }),
@@ -64,11 +64,11 @@ impl Recoverer {
     }
 }
 
-/// Where an exchange ended.
+/// A failed exchange.
 enum AskError {
-    /// Nobody was there.
+    /// No program accepted the connection.
     Closed(io::Error),
-    /// Somebody was, and went.
+    /// The connection was accepted, and then broke.
     Broken(io::Error),
 }
 
@@ -78,7 +78,7 @@ impl Privileged for Recoverer {
         let tty = tty.to_owned();
         let place = tokio::task::spawn_blocking(move || usb_path(Path::new(TTYS), &tty)).await;
         let Some(place) = place.ok().flatten() else {
-            let reason = "its tty is not there, or is no USB device's".to_owned();
+            let reason = "its tty is not there, or does not belong to a USB device".to_owned();
             return Err(PrivilegedError::Unavailable { reason });
         };
         self.ask(&PrivilegedAction::UsbReset(place)).await
@@ -95,7 +95,7 @@ impl Privileged for Recoverer {
     }
 }
 
-/// Where the USB device of a tty is plugged in: the last part of its way through the kernel's devices
+/// Returns the USB path of a tty's device: the last part of its path among the kernel's devices
 /// that is a bus and ports.
 fn usb_path(ttys: &Path, tty: &Path) -> Option<UsbPath> {
     let node = tty.canonicalize().ok()?;

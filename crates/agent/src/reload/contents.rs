@@ -1,4 +1,4 @@
-//! What the secrets of a fleet hold, as digests: enough to see that one was changed in place.
+//! Digests of the secrets of a fleet, which show that a secret was changed in place.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 use fleet::Fleet;
 use fleet::secret::{Ref, Source};
 
-/// Digests of secrets by the place where they lie. Kept in memory only.
+/// Digests of secrets by their places. Kept in memory only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Contents(BTreeMap<Source, Option<[u8; 32]>>);
 
 impl Contents {
     /// Reads all secrets of a fleet; one that cannot be read is remembered as such. It reads files: call
-    /// it where blocking is allowed.
+    /// it only if blocking is allowed.
     pub fn of(fleet: &Fleet) -> Self {
         let of_modems = fleet.modems.iter().flat_map(fleet::Modem::secrets);
         let of_sessions = fleet.sessions().flat_map(fleet::Session::secrets);
@@ -32,14 +32,14 @@ impl Contents {
         Self(secrets.map(|secret| (secret.source().clone(), digest(secret))).collect())
     }
 
-    /// Keeps what a secret held before, where what it holds now is not applied.
+    /// Keeps the earlier digest of a secret whose new content is not applied.
     pub fn keep(&mut self, before: &Self, secret: &Ref) {
         if let Some(held) = before.0.get(secret.source()) {
             self.0.insert(secret.source().clone(), *held);
         }
     }
 
-    /// Whether a secret that both know holds something else there. One that is known to one of them only
+    /// Reports whether a secret that both know has another content there. A secret that only one of them knows
     /// is another reference, which shows by itself.
     pub fn differ(&self, other: &Self, secret: &Ref) -> bool {
         let of = |contents: &Self| contents.0.get(secret.source()).copied();

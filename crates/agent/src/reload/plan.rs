@@ -1,16 +1,24 @@
-//! What a new fleet file changes, compared with what runs: a pure value, so that each case is a line of
-//! a table test, and `check --diff` says beforehand what a reload will do.
+//! The changes of a new fleet file, compared with the running one: a pure value, so that each case is a line of
+//! a table test, and `check --diff` prints beforehand the changes of a reload.
 //!
-//! Whole entries are compared, secrets by their content as well. A key that this page does not name is
-//! not missed: its entry differs, and is closed and opened again.
+//! Entries are compared key by key, secrets by their content as well. The table of keys in `fleet` has the effect
+//! of each key; a difference that is not a key ends its entry.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use api::reload::Line;
 use fleet::secret::Ref;
-use fleet::{Access, Fleet, Http, Modem, MqttListener, Name, Qos, Route, Session, SessionId};
+use fleet::{
+    Access, Effect, Fleet, Http, Modem, MqttListener, Name, Qos, Route, Session, SessionId,
+};
 
-/// What becomes of one entry.
+/// Words of a plan that are not keys.
+const SECRETS: &str = "the content of a secret";
+const OF_MODEM: &str = "its modem restarts";
+/// A session's key that is compared by itself: the address of the broker has a line of its own.
+const BROKER: &str = "broker";
+
+/// The change of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It is new.
@@ -19,9 +27,9 @@ pub enum Step {
     Remove,
     /// Nothing of it changes.
     Keep,
-    /// It changes while it runs, and nothing is closed. What, in the words of the file.
+    /// It changes while it runs, and nothing is closed. With the keys that change.
     Amend(String),
-    /// It is closed in order and opened again. Why, in the words of the file.
+    /// It is closed in order and opened again. With the keys that change.
     Reopen(String),
 }
 
@@ -30,11 +38,19 @@ pub enum Step {
 pub struct Setting {
     /// Its key in the file.
     pub key: &'static str,
-    /// Why it changes at the next start only; none where it changes now.
+    /// Words behind "when the agent restarts", if it changes only then.
     pub at_restart: Option<&'static str>,
 }
 
-/// What a new fleet file changes.
+impl Setting {
+    /// A setting that changes now, or at the next start, as the table of keys has it.
+    fn of(key: &'static str) -> Self {
+        let is_later = fleet::effect(key) == Some(Effect::Agent);
+        Self { key, at_restart: is_later.then_some("") }
+    }
+}
+
+/// The changes of a new fleet file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// All modems, those of the new file first.
@@ -57,20 +73,20 @@ impl Step {
         }
     }
 
-    /// Whether what runs under this name now has to end.
+    /// Reports whether the running entry of this name has to end.
     pub fn ends(&self) -> bool {
         matches!(self, Self::Remove | Self::Reopen(_))
     }
 
-    /// Whether it has to be started.
+    /// Reports whether the entry has to be started.
     pub fn begins(&self) -> bool {
         matches!(self, Self::Add | Self::Reopen(_))
     }
 }
 
 impl Plan {
-    /// Compares the fleet that runs with one that is wanted. `rotated` knows whether the content of a
-    /// secret is another one than when it was applied.
+    /// Compares the running fleet with a wanted one. `rotated` reports whether the content of a
+    /// secret has changed since it was applied.
     pub fn new(old: &Fleet, new: &Fleet, rotated: impl Fn(&Ref) -> bool) -> Self {
         let (olds, news) = (Index::of(old), Index::of(new));
         let pairs = Pairs { old: &olds, new: &news, rotated: &rotated };
@@ -79,24 +95,24 @@ impl Plan {
         Self { sessions, routes: routes(old, new), settings: pairs.settings(), modems }
     }
 
-    /// Adds that other models are known, for which the modems of these names begin anew.
-    pub fn learn(&mut self, begin_anew: &HashSet<String>) {
-        let why = "what is known of its model";
+    /// Adds that other models are known, for which the modems of these names restart.
+    pub fn learn(&mut self, restart: &HashSet<String>) {
+        let why = "the entry of its model";
         self.settings.push(Setting { key: "models", at_restart: None });
         let goes_on = |step: &Step| matches!(step, Step::Keep | Step::Amend(_));
         for (name, step) in self.modems.iter_mut().filter(|(_, step)| goes_on(step)) {
-            if begin_anew.contains(name.as_str()) {
+            if restart.contains(name.as_str()) {
                 *step = Step::Reopen(why.to_owned());
             }
         }
         for (id, step) in self.sessions.iter_mut().filter(|(_, step)| goes_on(step)) {
-            if begin_anew.contains(id.modem.as_str()) {
-                *step = Step::Reopen("its modem begins anew".to_owned());
+            if restart.contains(id.modem.as_str()) {
+                *step = Step::Reopen(OF_MODEM.to_owned());
             }
         }
     }
 
-    /// Whether nothing changes.
+    /// Reports whether nothing changes.
     pub fn is_empty(&self) -> bool {
         let keeps = |step: &Step| *step == Step::Keep;
         self.settings.is_empty()
@@ -105,12 +121,12 @@ impl Plan {
             && self.routes.iter().all(|(_, step)| keeps(step))
     }
 
-    /// What becomes of a modem.
+    /// The change of a modem.
     pub fn modem(&self, name: &Name) -> Option<&Step> {
         self.modems.iter().find(|(other, _)| other == name).map(|(_, step)| step)
     }
 
-    /// The new fleet as it can run now: with the old values of what changes at the next start only.
+    /// The new fleet as it can run now: with the old values of settings that change only at the next start.
     pub fn applicable(&self, old: &Fleet, new: Fleet) -> Fleet {
         let stays =
             |key: &str| self.settings.iter().any(|s| s.key == key && s.at_restart.is_some());
@@ -127,7 +143,7 @@ impl Plan {
         if stays("hand_in.mqtt") {
             fleet.mqtt.clone_from(&old.mqtt);
         }
-        if stays("privileged") {
+        if stays("recovery.socket") {
             fleet.privileged.clone_from(&old.privileged);
         }
         fleet
@@ -144,7 +160,7 @@ impl Plan {
         token.chain(users.flat_map(|mqtt| mqtt.users.iter().map(|(_, secret)| secret))).collect()
     }
 
-    /// The plan line by line: what changes first, in the order of the file.
+    /// The plan line by line: changes first, in the order of the file.
     pub fn lines(&self) -> Vec<Line> {
         let line = |kind: &str, name: String, step: &Step| Line {
             sign: step.sign(),
@@ -160,9 +176,9 @@ impl Plan {
             sign: '~',
             kind: "setting".to_owned(),
             name: setting.key.to_owned(),
-            note: setting.at_restart.map_or_else(String::new, |why| {
-                format!("changes when the agent is started again: {why}")
-            }),
+            note: setting
+                .at_restart
+                .map_or_else(String::new, |why| format!("applies when the agent restarts{why}")),
             at_restart: setting.at_restart.is_some(),
         });
         let mut lines: Vec<Line> = settings.chain(modems).chain(sessions).chain(routes).collect();
@@ -177,19 +193,19 @@ impl Step {
             (Self::Remove, "modem") => "its sessions are closed in order".to_owned(),
             (Self::Remove, "session") => "closed in order".to_owned(),
             (Self::Remove, "route") => {
-                "what waits for it goes by the routes that match now".to_owned()
+                "its waiting messages take the routes that match now".to_owned()
             }
             (Self::Add | Self::Remove | Self::Keep, _) => String::new(),
-            (Self::Amend(what), _) => format!("{what}; nothing is closed for it"),
+            (Self::Amend(what), _) => format!("{what}; nothing is closed"),
             (Self::Reopen(why), "modem") => {
-                format!("{why}; its sessions are closed in order, and it begins anew")
+                format!("{why}; its sessions are closed in order, and the modem restarts")
             }
             (Self::Reopen(why), _) => format!("{why}; closed in order and opened again"),
         }
     }
 }
 
-/// A fleet, and its entries by their names: of thousands each is looked for.
+/// A fleet, and its entries by their names: there may be thousands.
 struct Index<'a> {
     fleet: &'a Fleet,
     modems: HashMap<&'a Name, &'a Modem>,
@@ -225,7 +241,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
         let step = |modem: &Modem| match self.old.modems.get(&modem.name) {
             None => Step::Add,
             Some(old) => match self.modem(old, modem) {
-                // So far nobody asked what a SIM carries, and a SIM may go from one to the other.
+                // The bytes of the SIMs were not counted so far, and a SIM may move between modems.
                 Step::Keep | Step::Amend(_) if is_first_budget => {
                     Step::Reopen("the first `budget` of the fleet".to_owned())
                 }
@@ -239,37 +255,38 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
     }
 
     fn modem(&self, old: &Modem, new: &Modem) -> Step {
-        // Its sessions have lines of their own; budget and telemetry are nothing that the modem is told.
-        let own = |modem: &Modem| Modem {
-            sessions: Vec::new(),
-            budget: None,
-            telemetry: None,
-            ..modem.clone()
-        };
-        let why = named([
-            ("match", old.matching != new.matching),
-            ("apn", old.apn != new.apn),
-            ("pin", old.pin != new.pin),
-            ("roaming", old.roaming != new.roaming),
-            ("radio", old.radio != new.radio),
-            ("poll", old.poll != new.poll),
-            ("sms", old.sms != new.sms),
-            ("baud", old.line.baud != new.line.baud),
-            ("flow_control", old.line.flow_control != new.line.flow_control),
-            ("recovery", old.recovery != new.recovery),
-            ("the content of a secret", new.secrets().into_iter().any(self.rotated)),
-        ]);
-        match why {
-            Some(why) => Step::Reopen(why),
-            None if own(old) != own(new) => Step::Reopen("its entry".to_owned()),
-            None => {
-                let amended = named([
-                    ("budget", old.budget != new.budget),
-                    ("telemetry", old.telemetry != new.telemetry),
-                ]);
-                amended.map_or(Step::Keep, Step::Amend)
-            }
-        }
+        // All fields, so that a new one has to be added here. Sessions have lines of their own.
+        let Modem {
+            name: _,
+            matching,
+            apn,
+            pin,
+            roaming,
+            radio,
+            poll,
+            sms,
+            line,
+            budget,
+            recovery,
+            telemetry,
+            sessions: _,
+        } = new;
+        let parts = [
+            ("match", *matching != old.matching),
+            ("apn", *apn != old.apn),
+            ("pin", *pin != old.pin),
+            ("roaming", *roaming != old.roaming),
+            ("radio", *radio != old.radio),
+            ("poll", *poll != old.poll),
+            ("sms", *sms != old.sms),
+            ("baud", line.baud != old.line.baud),
+            ("flow_control", line.flow_control != old.line.flow_control),
+            ("recovery", *recovery != old.recovery),
+            ("budget", *budget != old.budget),
+            ("telemetry", *telemetry != old.telemetry),
+            (SECRETS, new.secrets().into_iter().any(self.rotated)),
+        ];
+        step(parts, |key| ends("modems.*", key, Effect::Modem))
     }
 
     fn sessions(&self, modems: &[(Name, Step)]) -> Vec<(SessionId, Step)> {
@@ -281,7 +298,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
             None => Step::Add,
             Some(old) => match self.session(old, session) {
                 Step::Keep | Step::Amend(_) if reopened.contains(&session.id.modem) => {
-                    Step::Reopen("its modem begins anew".to_owned())
+                    Step::Reopen(OF_MODEM.to_owned())
                 }
                 step => step,
             },
@@ -293,40 +310,43 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
     }
 
     fn session(&self, old: &Session, new: &Session) -> Step {
-        // What is for others to know: the modem is told none of it.
-        let own = |session: &Session| Session {
-            vars: Default::default(),
-            broker: new.broker.clone(),
-            ..session.clone()
-        };
-        let tells = self.old.presence(old) != self.new.presence(new);
-        let why = named([
-            ("the broker's address", old.address() != new.address()),
-            ("client_id", old.client_id() != new.client_id()),
-            ("how it signs in", signs_in_otherwise(&old.access, &new.access)),
-            ("tls", old.tls != new.tls),
-            ("keep_alive", old.keep_alive != new.keep_alive),
-            ("clean_session", old.clean_session != new.clean_session),
-            ("reconnect_max", old.reconnect_max != new.reconnect_max),
+        // All fields, so that a new one has to be added here.
+        let Session {
+            id: _,
+            broker,
+            access,
+            tls,
+            keep_alive,
+            clean_session,
+            reconnect_max,
+            will,
+            subscribe,
+            vars,
+        } = new;
+        let announces = self.old.presence(old) != self.new.presence(new);
+        let parts = [
+            ("the broker's address", new.address() != old.address()),
+            ("client_id", new.client_id() != old.client_id()),
+            ("the login", logs_in_otherwise(&old.access, access)),
+            ("tls", *tls != old.tls),
+            ("keep_alive", *keep_alive != old.keep_alive),
+            ("clean_session", *clean_session != old.clean_session),
+            ("reconnect_max", *reconnect_max != old.reconnect_max),
             // Telemetry makes a will of its own.
-            ("will", old.will != new.will && !tells),
-            ("subscribe", old.subscribe != new.subscribe),
-            ("telemetry", tells),
-            ("the content of a secret", new.secrets().into_iter().any(self.rotated)),
-        ]);
-        match why {
-            Some(why) => Step::Reopen(why),
-            None if own(old) != own(new) => Step::Reopen("its entry".to_owned()),
-            None => {
-                let amended =
-                    named([("broker", old.broker != new.broker), ("vars", old.vars != new.vars)]);
-                amended.map_or(Step::Keep, Step::Amend)
-            }
-        }
+            ("will", *will != old.will && !announces),
+            ("subscribe", *subscribe != old.subscribe),
+            ("telemetry", announces),
+            (BROKER, *broker != old.broker),
+            ("vars", *vars != old.vars),
+            (SECRETS, new.secrets().into_iter().any(self.rotated)),
+        ];
+        // Another name alone does not make another broker.
+        let ends = |key: &str| key != BROKER && ends("modems.*.sessions.*", key, Effect::Session);
+        step(parts, ends)
     }
 
     fn settings(&self) -> Vec<Setting> {
-        // All of them, so that one that is added must be thought of here.
+        // All fields, so that a new one has to be added here.
         let Fleet {
             gateway,
             shutdown_grace,
@@ -339,70 +359,61 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
             routes: _,
         } = self.new.fleet;
         let old = self.old.fleet;
-        let mut settings = Vec::new();
-        let mut now = |key, differs: bool| {
-            settings.extend(differs.then_some(Setting { key, at_restart: None }));
-        };
-        now("gateway", *gateway != old.gateway);
-        now("shutdown_grace", *shutdown_grace != old.shutdown_grace);
-        now("routes", order_differs(old, self.new.fleet));
+        let of_file = [
+            ("gateway", *gateway != old.gateway),
+            ("shutdown_grace", *shutdown_grace != old.shutdown_grace),
+            ("routes", order_differs(old, self.new.fleet)),
+            ("queue", *queue != old.queue),
+            ("inbox", *inbox != old.inbox),
+            ("recovery.socket", *privileged != old.privileged),
+        ];
+        let of_file = of_file.into_iter().filter(|(_, differs)| *differs);
+        let mut settings: Vec<Setting> = of_file.map(|(key, _)| Setting::of(key)).collect();
         settings.extend(self.http(&old.http, http));
         settings.extend(self.mqtt(old.mqtt.as_ref(), mqtt.as_ref()));
-        let mut later = |key, why, differs: bool| {
-            settings.extend(differs.then_some(Setting { key, at_restart: Some(why) }));
-        };
-        later("queue", "the queue stays open", *queue != old.queue);
-        later("inbox", "it is opened at the start", *inbox != old.inbox);
-        later("privileged", "its socket is opened at the start", *privileged != old.privileged);
         settings
     }
 
-    /// A listener that stays where it is keeps what protects it.
+    /// A listener that keeps its address keeps its tokens and names too.
     fn http(&self, old: &Http, new: &Http) -> Vec<Setting> {
         let Http { listen, hosts, token, publish_token, socket, publish_socket } = new;
-        let why = Some("it goes on listening where it does");
-        let mut settings = Vec::new();
-        if *listen != old.listen {
-            settings.push(Setting { key: "http.listen", at_restart: why });
-        }
-        if *socket != old.socket {
-            settings.push(Setting { key: "http.socket", at_restart: why });
-        }
-        if *publish_socket != old.publish_socket {
-            settings.push(Setting { key: "http.publish_socket", at_restart: why });
-        }
-        let why = (!settings.is_empty()).then_some("it changes with where the agent listens");
         let is_rotated = |token: &Option<Ref>| token.as_ref().is_some_and(self.rotated);
-        for (key, differs) in [
+        let keys = [
+            ("http.listen", *listen != old.listen),
+            ("http.socket", *socket != old.socket),
+            ("http.publish_socket", *publish_socket != old.publish_socket),
             ("http.hosts", *hosts != old.hosts),
             ("http.token", *token != old.token || is_rotated(token)),
             (
                 "http.publish_token",
                 *publish_token != old.publish_token || is_rotated(publish_token),
             ),
-        ] {
-            settings.extend(differs.then_some(Setting { key, at_restart: why }));
+        ];
+        let differing = keys.into_iter().filter(|(_, differs)| *differs);
+        let mut settings: Vec<Setting> = differing.map(|(key, _)| Setting::of(key)).collect();
+        if settings.iter().any(|setting| setting.at_restart.is_some()) {
+            for setting in settings.iter_mut().filter(|setting| setting.at_restart.is_none()) {
+                setting.at_restart = Some(", together with the listener");
+            }
         }
         settings
     }
 
     fn mqtt(&self, old: Option<&MqttListener>, new: Option<&MqttListener>) -> Option<Setting> {
-        let why = "it goes on listening where it does";
-        let elsewhere = Setting { key: "hand_in.mqtt", at_restart: Some(why) };
         match (old, new) {
             (None, None) => None,
             (Some(MqttListener { listen, users }), Some(new)) if *listen == new.listen => {
                 let rotated = new.users.iter().any(|(_, secret)| (self.rotated)(secret));
                 let differs = *users != new.users || rotated;
-                differs.then_some(Setting { key: "hand_in.mqtt.users", at_restart: None })
+                differs.then(|| Setting::of("hand_in.mqtt.users"))
             }
-            _ => Some(elsewhere),
+            _ => Some(Setting::of("hand_in.mqtt")),
         }
     }
 }
 
-/// What of an access is neither its address nor its client id.
-fn signs_in_otherwise(old: &Access, new: &Access) -> bool {
+/// Reports whether the login differs in more than address and client id.
+fn logs_in_otherwise(old: &Access, new: &Access) -> bool {
     match (old, new) {
         (
             Access::Plain { username, password, .. },
@@ -412,11 +423,20 @@ fn signs_in_otherwise(old: &Access, new: &Access) -> bool {
     }
 }
 
-/// The names of what differs, as a list; none where nothing does.
-fn named<const N: usize>(parts: [(&str, bool); N]) -> Option<String> {
-    let names: Vec<&str> =
-        parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
-    (!names.is_empty()).then(|| names.join(", "))
+/// The step of an entry whose parts differ, or not.
+fn step<const N: usize>(parts: [(&str, bool); N], ends: impl Fn(&str) -> bool) -> Step {
+    let differing = parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name);
+    let (why, what): (Vec<&str>, Vec<&str>) = differing.partition(|name| ends(name));
+    match (why.as_slice(), what.as_slice()) {
+        ([], []) => Step::Keep,
+        ([], what) => Step::Amend(what.join(", ")),
+        (why, _) => Step::Reopen(why.join(", ")),
+    }
+}
+
+/// Reports whether the table of keys ends an entry for another value of a key. Parts that are not keys do.
+fn ends(entry: &str, key: &str, least: Effect) -> bool {
+    fleet::effect(&format!("{entry}.{key}")).is_none_or(|effect| effect >= least)
 }
 
 fn routes(old: &Fleet, new: &Fleet) -> Vec<(String, Step)> {
@@ -441,9 +461,9 @@ fn routes(old: &Fleet, new: &Fleet) -> Vec<(String, Step)> {
 }
 
 fn route(old: &Route, new: &Route) -> Step {
-    // All of them, so that one that is added must be thought of here.
+    // All fields, so that a new one has to be added here.
     let Route { topic: _, to, policy, publish_as, hold_down, fail_back, stall, name, batch } = new;
-    let what = named([
+    let parts = [
         ("to", *to != old.to),
         ("policy", *policy != old.policy),
         ("publish_as", *publish_as != old.publish_as),
@@ -452,11 +472,11 @@ fn route(old: &Route, new: &Route) -> Step {
         ("stall", *stall != old.stall),
         ("name", *name != old.name),
         ("batch", *batch != old.batch),
-    ]);
-    what.map_or(Step::Keep, Step::Amend)
+    ];
+    step(parts, |key| ends("routes.*", key, Effect::Session))
 }
 
-/// Whether the routes that both have come in another order: the first one that matches counts.
+/// Reports whether the common routes are in another order: the first one that matches counts.
 fn order_differs(old: &Fleet, new: &Fleet) -> bool {
     let topics = |fleet: &'_ Fleet| -> Vec<String> {
         fleet.routes().iter().map(|route| route.topic.clone()).collect()

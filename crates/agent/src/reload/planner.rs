@@ -1,7 +1,7 @@
-//! Plans: changes that a reload of another fleet file would make, worked out beside everything else.
+//! Plans: the changes of a reload of another fleet file, compared on a thread of their own.
 //!
-//! Anybody who may use the API may send any file. One is judged at a time, on a thread of its own: no reload waits for
-//! it, and it ends early once nobody waits for the answer.
+//! Every caller of the API may send any file. One file is compared at a time, on its own thread: no reload waits for
+//! the comparison, which ends early if its caller leaves.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::now::{ModemView, Now, View};
 use fleet::models::Library;
 use fleet::{Context, Secrets};
 
-/// Files that are judged at the same time: each takes up to 64 MB of memory and a second of the processor.
+/// Files that are compared at the same time: each takes up to 64 MB of memory and a second of the processor.
 const AT_ONCE: usize = 1;
 
-/// A fleet file that somebody sent.
+/// A fleet file in a request.
 #[derive(Debug)]
 pub struct Sent {
     /// Its name, for messages.
@@ -29,7 +29,7 @@ pub struct Sent {
     pub text: Vec<u8>,
 }
 
-/// Makes plans for files that somebody sent.
+/// Makes plans for files in requests.
 #[derive(Clone)]
 pub struct Planner {
     view: View,
@@ -56,13 +56,13 @@ impl Planner {
     }
 
     /// Returns what a reload of this file would change. Of its secrets only those are read that the running fleet
-    /// reads too: who may ask this must not learn what else lies on the gateway.
+    /// reads too: a caller must not learn about other files of the gateway.
     ///
     /// # Errors
-    /// [`Refused`]; [`Refused::Planning`] while another file is judged.
+    /// [`Refused`]; [`Refused::Planning`] while another file is compared.
     ///
     /// # Cancel safety
-    /// The judging ends soon after.
+    /// The comparison ends soon after.
     pub async fn plan(&self, sent: Sent) -> Result<Vec<Line>, Refused> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_none_left| Refused::Planning)?;
@@ -99,7 +99,7 @@ impl Planner {
     }
 }
 
-/// With what these models can do. Where they are wrong the fleet file is judged without.
+/// The context with the abilities of these models. If they are wrong, the fleet file is checked without them.
 pub(crate) fn knowing<E>(context: Context, catalog: &Result<Catalog, E>) -> Context {
     match catalog {
         Ok(catalog) => context.with_models(catalog),
@@ -107,8 +107,8 @@ pub(crate) fn knowing<E>(context: Context, catalog: &Result<Catalog, E>) -> Cont
     }
 }
 
-/// Adds to a plan what other models mean for modems that run: those whose entry is another one begin
-/// anew, and those that could not be used. True where the models are others.
+/// Adds the effect of other models to a plan: running modems with another entry restart,
+/// and so do modems that could not be used. Returns true if the models differ.
 pub(crate) fn learn(plan: &mut Plan, now: &Now, known: &Catalog, catalog: &Catalog) -> bool {
     if known.models().eq(catalog.models()) {
         return false;

@@ -1,44 +1,45 @@
-//! File descriptors: as many as the system allows, and some that no connection may take.
+//! File descriptors: as many as the system allows, some of them out of reach of connections.
 //!
-//! A modem that is plugged in needs descriptors at that moment, and a table that connections have filled has none.
+//! A modem that is plugged in needs descriptors at that moment, and connections may have filled the
+//! table.
 
 use std::os::fd::AsRawFd;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Kept back at most: ports of some hundred modems, and the files of the queue.
+/// The most reserved descriptors: ports of some hundred modems, and the files of the queue.
 const MOST: u64 = 256;
 
-/// Kept back is a quarter of the limit if it is low; a listener may have as much.
+/// The reserved part of a low limit is a quarter; a listener may have as much.
 const PART: u64 = 4;
 
-/// Raises the limit of open files to what this process may raise it to. A service manager commonly starts it with 1,024
-/// and allows many more (systemd.exec(5), `LimitNOFILE=`).
+/// Raises the limit of open files as far as this process may. A service manager commonly starts it
+/// with 1,024 and allows many more (systemd.exec(5), `LimitNOFILE=`).
 pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        // Without it the lower limit holds, which connections keep below as well.
+        // After a failure the lower limit holds, below which connections also stay.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     }
 }
 
-/// Reports whether a connection that was just accepted may keep its descriptor; one that may not is to be closed.
+/// Reports whether a just accepted connection may keep its descriptor; otherwise it must be closed.
 ///
-/// A new descriptor gets the lowest free number. So where each connection is asked about, none ever has one of the
-/// highest numbers, and those are free for what is no connection.
+/// A new descriptor gets the lowest free number. So if each connection is checked, none has one of
+/// the highest numbers. These stay free for other uses.
 pub fn may_keep(connection: &impl AsRawFd) -> bool {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     u64::try_from(connection.as_raw_fd()).is_ok_and(|number| number < first_kept_back(limit))
 }
 
-/// Returns how many connections a listener may have at the same time: as many as it wants, and a quarter of the limit at
-/// most, so that two listeners leave half of it to everything else.
+/// Returns the number of connections that a listener may have at the same time. It is at most a
+/// quarter of the limit, so that two listeners leave half of it to other uses.
 pub fn share(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit / PART).map_or(wanted, |share| share.min(wanted))
 }
 
-/// Returns the lowest number that no connection may have.
+/// Returns the lowest number that a connection may not have.
 fn first_kept_back(limit: u64) -> u64 {
     limit - (limit / PART).min(MOST)
 }

@@ -1,8 +1,9 @@
-//! Health: the progress of the loops, and the queue's disk, which takes what they write or does not.
+//! Health: the progress of the loops, and the writability of the queue's disk.
 //!
-//! Two facts, since they have different cures. Loops that are stuck come back by a restart: that feeds the
-//! service manager's watchdog, and is what `/livez` answers. A full disk does not, and each start would publish
-//! what was delivered and not recorded once more: `/healthz` shows it beside, and the watchdog is fed.
+//! These are two facts, since they have different cures. A restart cures stuck loops: this fact
+//! feeds the service manager's watchdog, and `/livez` reports it. A restart does not cure a full
+//! disk, and would publish messages again whose delivery could not be recorded. So `/healthz`
+//! reports the disk, and the watchdog is still fed.
 
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use queue::{Failing, Queue, Stat, StoreError};
 /// The queue's writer answers within a few commits; a disk that takes longer is stuck.
 const HEALTHY: Duration = Duration::from_secs(5);
 
-/// Why the agent does not make progress. A restart may cure it.
+/// The reason why the agent makes no progress. A restart may cure it.
 #[derive(Debug, thiserror::Error)]
 pub enum Wedged {
-    /// The queue's writer is there and cannot work.
+    /// The queue's writer runs and cannot work.
     #[error("the queue's writer failed: {0}")]
     Queue(#[source] StoreError),
     /// The queue's writer does not answer: the disk, or the writer, is stuck.
@@ -22,20 +23,21 @@ pub enum Wedged {
     Stuck,
 }
 
-/// Why nothing can be stored or removed, though all loops run. A restart cures nothing.
+/// The reason why nothing can be stored or removed, though all loops run. A restart does not cure
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the queue cannot be written: {}; {failed} commits have failed", words(*why))]
 pub struct Degraded {
-    /// The reason why the last commit failed.
+    /// The cause of the last commit's failure.
     pub why: Failing,
-    /// Commits that failed since the queue was opened.
+    /// Failed commits since the queue was opened.
     pub failed: u64,
 }
 
 fn words(why: Failing) -> &'static str {
     match why {
         Failing::DiskFull => "its disk is full",
-        Failing::ReadOnly => "its file system can only be read",
+        Failing::ReadOnly => "its file system is read-only",
         Failing::Io => "its disk fails",
         Failing::Removed => "its folder was removed or replaced",
         Failing::Other => "see the log",
@@ -43,14 +45,14 @@ fn words(why: Failing) -> &'static str {
 }
 
 impl Degraded {
-    /// Returns what the figures of a queue say.
+    /// Returns the fault that a queue's figures show, if any.
     pub fn of(stat: &Stat) -> Option<Self> {
         stat.failing.map(|why| Self { why, failed: stat.failed_commits })
     }
 }
 
-/// Asks each loop for a sign of life. That this runs shows that the runtime's one thread does, on which
-/// modems, forwarders and servers run; the queue's writer has a thread of its own and is asked.
+/// Checks that each loop makes progress. This function runs on the runtime's one thread, as modems,
+/// forwarders and servers do. The queue's writer has a thread of its own, so it is asked.
 ///
 /// # Errors
 /// [`Wedged`].
@@ -58,7 +60,7 @@ impl Degraded {
 /// # Cancel safety
 /// Nothing is left behind.
 pub async fn check(queue: &Queue) -> Result<(), Wedged> {
-    // A message that cannot be: to release it changes nothing, but takes the writer's turn.
+    // This id belongs to no message: its release changes nothing, but takes the writer's turn.
     let nobody = queue::MessageId::nil();
     match tokio::time::timeout(HEALTHY, queue.release(nobody)).await {
         Ok(Ok(_)) => Ok(()),
@@ -77,7 +79,7 @@ mod tests {
         assert_eq!(of(None), None, "what failed earlier is over");
         for (why, phrase) in [
             (Failing::DiskFull, "disk is full; 7 commits"),
-            (Failing::ReadOnly, "can only be read"),
+            (Failing::ReadOnly, "is read-only"),
             (Failing::Io, "disk fails"),
             (Failing::Removed, "removed or replaced"),
             (Failing::Other, "see the log"),

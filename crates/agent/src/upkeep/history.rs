@@ -1,6 +1,6 @@
-//! The last hour and the last day of each modem's signal, latency and messages, for the status page.
+//! The last hour of each modem's signal, a value a minute, for the graphs of the status page.
 //!
-//! Prometheus keeps the real history; this is for a person who has only the gateway.
+//! Prometheus keeps the real history; this one is for a person who has only the gateway.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::activity::Totals;
 use crate::now::View;
 
-/// Time between two values of the hour.
+/// The interval between two values.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Values of the hour.
+/// The number of values kept: those of an hour.
 const HOUR: usize = 60;
 
 /// Minutes in a value of the day.
@@ -107,10 +107,10 @@ struct Courses {
 }
 
 impl History {
-    /// Notes the present values, and again each minute until the stop.
+    /// Notes the present signals, and again each minute until stopped.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the notes; what was noted stays.
+    /// Dropping the future ends the notes; earlier values stay.
     pub async fn keep(&self, view: &View, stop: &CancellationToken) {
         let mut step = tokio::time::interval(STEP);
         // Both arms are cancel safe, and none awaits in its body.
@@ -130,7 +130,7 @@ impl History {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the modems that are not in the fleet any more.
+    /// Forgets the modems that left the fleet.
     fn keep_only(&self, is_kept: impl Fn(&str) -> bool) {
         self.lock().modems.retain(|modem, _| is_kept(modem));
     }
@@ -139,7 +139,7 @@ impl History {
         self.lock().modems.entry(modem.to_owned()).or_default().note(dbm, totals);
     }
 
-    /// Returns the last hour's signal in dBm, a value a minute, the oldest first; `None` for a minute without one.
+    /// Returns a value a minute, the oldest first, in dBm; `None` if the modem reported none.
     pub fn of(&self, modem: &str) -> Vec<Option<f64>> {
         let courses = self.lock();
         let of = |course: &Course| course.hour.iter().map(|point| point.dbm).collect();
@@ -160,8 +160,8 @@ impl History {
     }
 }
 
-/// Returns the signal of a modem with the best measure: the measure, and dBm. In LTE and 5G the reference signal says
-/// more than the total power.
+/// Returns the best measure of a modem's signal now: its name, and its value in dBm. In LTE and 5G
+/// the reference signal says more than the total power.
 pub fn signal(snapshot: &Snapshot) -> Option<(&'static str, f64)> {
     let rsrp = || snapshot.signals.iter().find_map(|s| s.rsrp_dbm).map(|dbm| ("rsrp", dbm));
     let rssi = || snapshot.signals.iter().find_map(|s| s.rssi_dbm).map(|dbm| ("rssi", dbm));

@@ -1,4 +1,4 @@
-//! What the agent tells systemd, and what it is handed by it (sd_notify(3), sd_listen_fds(3)).
+//! Notices to systemd, and the listeners that it hands over (sd_notify(3), sd_listen_fds(3)).
 //!
 //! Without a service manager all of this does nothing.
 
@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::upkeep::health;
 
-/// Says that the agent serves.
+/// Reports that the agent serves.
 pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Says that the agent takes in its fleet file anew (sd_notify(3), `RELOADING=1`).
+/// Reports that the agent reads its fleet file again (sd_notify(3), `RELOADING=1`).
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -29,34 +29,34 @@ pub fn reloading() {
     }
 }
 
-/// Says that the reload is over, and what came of it.
+/// Reports that the reload is over, with its result.
 pub fn reloaded(words: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(words)]);
 }
 
-/// Says that the agent ends, in order.
+/// Reports that the agent ends, in order.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!("could not tell the service manager: {error}");
+        tracing::warn!("could not notify the service manager: {error}");
     }
 }
 
-/// Feeds the watchdog as long as the loops make progress, by the same fact as `/livez`. If they do not,
-/// the service manager starts the agent again after `WatchdogSec`, and the log has the reason. A full disk is no such
-/// reason: see [`health`].
+/// Feeds the watchdog as long as the loops make progress, by the same fact as `/livez`. Otherwise
+/// the service manager restarts the agent after `WatchdogSec`, and the log has the reason. A full
+/// disk is not such a reason: see [`health`].
 ///
 /// # Cancel safety
 /// Dropping the future ends the feeding.
 pub async fn feed_watchdog(queue: &Queue, stop: &CancellationToken) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
-        // Nobody watches.
+        // There is no watchdog.
         return stop.cancelled().await;
     };
-    // Half of the limit is what sd_watchdog_enabled(3) advises; a check may take its part of it too.
+    // sd_watchdog_enabled(3) advises half of the limit; a check may also take its part of it.
     let mut turn = tokio::time::interval((limit / 4).max(Duration::from_millis(100)));
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Both arms are cancel safe, and none awaits in its body.
@@ -68,15 +68,17 @@ pub async fn feed_watchdog(queue: &Queue, stop: &CancellationToken) {
     }
 }
 
-/// The unit of the package that opens the API's unix socket: by default a socket is called by its unit.
+/// The packaged unit of the API's unix socket: by default a socket has the name of its unit.
 const PACKAGED: &str = "modemfleet.socket";
 
 /// The name of a socket that has none (sd_listen_fds(3)).
 const UNNAMED: &str = "unknown";
 
-/// Listeners that the service manager opened, each with the name that its unit gives it (`FileDescriptorName=`).
+/// Listeners that the service manager opened, each with the name in its unit
+/// (`FileDescriptorName=`).
 ///
-/// An address says what a listener is for; the name is for messages. So neither depends on the other being right.
+/// The address determines the use of a listener; the name is only for messages. So neither depends
+/// on the other being right.
 #[derive(Debug, Default)]
 pub struct Handed {
     tcp: Vec<(String, std::net::TcpListener)>,
@@ -84,10 +86,10 @@ pub struct Handed {
 }
 
 impl Handed {
-    /// Takes what was handed over, once for the life of the process.
+    /// Takes the sockets that were handed over, once for the life of the process.
     ///
     /// # Errors
-    /// If it is no listening socket of TCP or of the file system.
+    /// If a socket is not a listening socket of TCP or of the file system.
     pub fn take() -> io::Result<Self> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':').filter(|name| !name.is_empty());
@@ -108,10 +110,11 @@ impl Handed {
         Ok(handed)
     }
 
-    /// Listens at this address: by what was handed over for it, else by what is opened here.
+    /// Listens at this address: with the socket that was handed over for it, else with a new
+    /// socket.
     ///
     /// # Errors
-    /// Error of the system.
+    /// The system's error.
     pub async fn listen(&mut self, at: SocketAddr) -> io::Result<TcpListener> {
         let is_meant = |(_, listener): &(_, std::net::TcpListener)| {
             listener.local_addr().is_ok_and(|is| is == at)
@@ -122,7 +125,8 @@ impl Handed {
         }
     }
 
-    /// The error with the sockets that were handed over for this port, if it is taken: they may be what has it.
+    /// Adds to the error the sockets that were handed over for this port, if the port is taken: one
+    /// of them may hold it.
     fn in_the_way(&self, at: SocketAddr, error: io::Error) -> io::Error {
         let held = |(name, listener): &(String, std::net::TcpListener)| {
             let is = listener.local_addr().ok().filter(|is| is.port() == at.port())?;
@@ -139,10 +143,10 @@ impl Handed {
         io::Error::new(error.kind(), words)
     }
 
-    /// The unix socket that was handed over for this path.
+    /// Takes the unix socket that was handed over for this path.
     ///
     /// # Errors
-    /// Error of the system.
+    /// The system's error.
     pub fn socket(&mut self, path: &Path) -> io::Result<Option<UnixListener>> {
         let is_meant = |(_, listener): &(_, std::os::unix::net::UnixListener)| {
             path_of(listener).is_some_and(|is| is == path || is_same(&is, path))
@@ -152,19 +156,20 @@ impl Handed {
         found.map(UnixListener::from_std).transpose()
     }
 
-    /// Logs what is left, which the fleet file does not name, and returns the sockets that serve the API all the same: the
-    /// package's is enabled together with the service. No other is served: a unix socket may be for fewer rights than the
-    /// API's, and a TCP address may lie beyond loopback, with no token to ask for.
+    /// Logs the sockets left, which the fleet file does not name, and returns those that serve the
+    /// API all the same. The package's socket does, since it is enabled together with the service.
+    /// No other is served: a unix socket may be for fewer rights than the API's, and a TCP address
+    /// may lie beyond loopback, without a token.
     ///
     /// # Errors
-    /// Error of the system.
+    /// The system's error.
     pub fn rest(self) -> io::Result<Vec<UnixListener>> {
         for (name, listener) in &self.tcp {
             let at = listener.local_addr().map_or_else(|_| "?".to_owned(), |at| at.to_string());
             tracing::error!(
-                "systemd holds {at} for this agent (socket {name:?}), and the fleet file listens there for nothing: \
+                "systemd holds {at} for this agent (socket {name:?}), and no part of the fleet file listens there: \
                  make `listen` of `http` or `hand_in.mqtt` and ListenStream= of that unit the same, or disable it; \
-                 who connects there gets no answer"
+                 connections there get no answer"
             );
         }
         let mut served = Vec::new();
@@ -172,9 +177,9 @@ impl Handed {
             let at = path_of(&listener).unwrap_or_default();
             let is_ours = name == PACKAGED || name == UNNAMED;
             let fate =
-                if is_ours { "it serves the API" } else { "who connects there gets no answer" };
+                if is_ours { "it serves the API" } else { "connections there get no answer" };
             tracing::warn!(
-                "systemd holds {} for this agent (socket {name:?}), which the fleet file does not name: {fate}, and \
+                "systemd holds {} for this agent (socket {name:?}), which the fleet file does not name: {fate}, but \
                  commands do not find it; make `http.socket` and ListenStream= of that unit the same, or disable it",
                 at.display()
             );
@@ -186,7 +191,7 @@ impl Handed {
     }
 }
 
-/// Refuses a connection, such as a unit with `Accept=yes` hands over.
+/// Refuses a connection, as handed over by a unit with `Accept=yes`.
 fn must_listen(socket: impl AsFd, name: &str) -> io::Result<()> {
     if rustix::net::sockopt::socket_acceptconn(socket)? {
         return Ok(());

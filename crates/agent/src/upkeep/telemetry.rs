@@ -1,13 +1,13 @@
-//! What a modem tells of itself: its state as JSON on a topic, from time to time.
+//! Telemetry: a modem's state as JSON on a topic, published at an interval.
 //!
-//! It does not go through the queue, since only the newest state is worth something: in the queue it would
-//! take the place of applications' messages while a session is down, and arrive when it is no longer true.
-//! It takes one turn in its session like any message, only while that is connected, and none once the
-//! budget of its SIM lets low priorities wait.
+//! It does not go through the queue, since only the newest state is useful. In the queue it would
+//! take the place of applications' messages while a session is down, and arrive when it is
+//! outdated. It takes a turn in its session like any message, only while the session is connected.
+//! It pauses while the budget of the SIM lets low priorities wait.
 //!
-//! `online` is the session's own first word, `offline` its last one and its will. Since SIMCom's stack has
-//! no will retained, another session of the gateway at the same broker says `offline`, retained, for one
-//! that stays away.
+//! `online` is the session's own first message, `offline` its last message and its will. SIMCom's
+//! stack has no retained will. So if a session stays away, another session of the gateway at the
+//! same broker publishes its `offline`, retained.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,17 +24,17 @@ use tokio_util::sync::CancellationToken;
 use crate::now::{ModemView, SessionView, find_session};
 use fleet::{Access, Fleet, Session, SessionId, Telemetry};
 
-/// How long the first state of a session waits for the first signal, which is asked for only then.
+/// The longest wait of a session's first state for the first signal, which is asked for only then.
 const FIRST_SIGNAL: Duration = Duration::from_secs(5);
 
-/// How long a session is away before another one says so.
+/// The absence after which another session reports it.
 const AWAY: Duration = Duration::from_secs(3);
 
-/// After so many sessions in a row that their broker closed under a state no more are told: it may forbid
-/// the topic, which is no reason to carry nothing else.
+/// The number of sessions in a row that the broker closes during a state. After them no more states
+/// are published: the broker may forbid the topic, and other messages must still pass.
 const KICKS: u32 = 3;
 
-/// Those who tell, one for each modem that does.
+/// The tasks that publish telemetry, one for each modem that does.
 #[derive(Default)]
 pub struct TelemetryTasks {
     running: BTreeMap<String, (TelemetryTask, CancellationToken)>,
@@ -42,7 +42,8 @@ pub struct TelemetryTasks {
 }
 
 impl TelemetryTasks {
-    /// Makes of those who tell what `wanted` says; who is in it as before goes on. `stop` ends them all.
+    /// Makes the running tasks those of `wanted`; an unchanged task continues. `stop` ends them
+    /// all.
     pub fn set(&mut self, wanted: Vec<TelemetryTask>, stop: &CancellationToken) {
         while self.tasks.try_join_next().is_some() {}
         let stays = |name: &String, task: &TelemetryTask| {
@@ -65,7 +66,7 @@ impl TelemetryTasks {
         }
     }
 
-    /// Waits until one panics, and gives what is known of that.
+    /// Waits for a task to panic, and returns the panic.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -80,7 +81,7 @@ impl TelemetryTasks {
     }
 }
 
-/// Tells the state of one modem.
+/// Publishes the state of one modem.
 #[derive(Clone)]
 pub struct TelemetryTask {
     gateway: String,
@@ -88,11 +89,11 @@ pub struct TelemetryTask {
     modem: ModemView,
     session: SessionView,
     kicks: u32,
-    /// Who may say that it is offline: each with its modem.
+    /// Sessions that may report it offline, each with its modem.
     others: Vec<(ModemView, SessionView)>,
 }
 
-/// Those of a fleet.
+/// Returns the tasks of a fleet.
 pub fn tasks(fleet: &Fleet, modems: &[ModemView]) -> Vec<TelemetryTask> {
     let task = |modem: &fleet::Modem| {
         let telemetry = modem.telemetry.clone()?;
@@ -109,7 +110,7 @@ pub fn tasks(fleet: &Fleet, modems: &[ModemView]) -> Vec<TelemetryTask> {
     fleet.modems.iter().filter_map(task).collect()
 }
 
-/// The sessions of other modems at the broker of this one.
+/// Returns the sessions of other modems at the broker of this session.
 fn others(fleet: &Fleet, modems: &[ModemView], id: &SessionId) -> Vec<(ModemView, SessionView)> {
     let at_broker = |session: &&Session| {
         // A device of Alibaba Cloud may publish on its own topics only.
@@ -131,7 +132,8 @@ fn others(fleet: &Fleet, modems: &[ModemView], id: &SessionId) -> Vec<(ModemView
 }
 
 impl TelemetryTask {
-    /// Whether the one does for the other: the same to be told by the same running sessions.
+    /// Reports whether a task can replace another: the same values, published by the same running
+    /// sessions.
     fn is_like(&self, other: &Self) -> bool {
         let same = |one: &SessionView, other: &SessionView| {
             one.uplink.jobs.same_channel(&other.uplink.jobs)
@@ -143,7 +145,7 @@ impl TelemetryTask {
             && self.others.iter().zip(&other.others).all(|((_, one), (_, other))| same(one, other))
     }
 
-    /// Tells it from time to time until told to stop.
+    /// Publishes the state at its interval until stopped.
     ///
     /// # Cancel safety
     /// Dropping the future may lose a state that is on its way.
@@ -162,7 +164,7 @@ impl TelemetryTask {
             let mut snapshot = self.modem.snapshot.clone();
             // Both arms are cancel safe, and none awaits in its body.
             tokio::select! {
-                // A modem that tells no signal has a state all the same.
+                // A modem that reports no signal still has a state.
                 _ = timeout(FIRST_SIGNAL, snapshot.wait_for(|now| !now.signals.is_empty())) => {}
                 _ = state.wait_for(|state| !state.is_connected()) => continue,
             }
@@ -179,11 +181,11 @@ impl TelemetryTask {
                 }
             }
         }
-        // What ends by itself is taken for a failure.
+        // A task that ends by itself would count as a failure.
         std::future::pending().await
     }
 
-    /// Waits until its session is connected. Where that takes long another one says that it is away.
+    /// Waits for its session to connect. If that takes long, another session reports it offline.
     async fn come_back(&mut self) {
         let mut state = self.session.uplink.state.clone();
         let mut said = false;
@@ -191,11 +193,12 @@ impl TelemetryTask {
             let back = async { state.wait_for(|state| state.is_connected()).await.map(drop) };
             match timeout(if said { Duration::MAX } else { AWAY }, back).await {
                 Ok(Ok(())) => return,
-                // A modem that is gone for good.
+                // The modem is gone for good.
                 Ok(Err(_)) => std::future::pending().await,
                 Err(_) => said = self.say_offline().await,
             }
-            // It may have come back while that was on its way, and had its say before.
+            // The session may have connected while that was on its way, and published `online`
+            // before it.
             if said && state.borrow().is_connected() {
                 if let Some(online) = self.status("online") {
                     self.session.publish(online).await;
@@ -205,7 +208,8 @@ impl TelemetryTask {
         }
     }
 
-    /// Says `offline` for its session by another one; `true` where nothing is left to be said.
+    /// Publishes `offline` for its session through another session; `true` if nothing is left to
+    /// publish.
     async fn say_offline(&mut self) -> bool {
         let Some(message) = self.status("offline") else { return true };
         let may = |(modem, session): &&(ModemView, SessionView)| {
@@ -215,7 +219,7 @@ impl TelemetryTask {
         match other.publish(message).await {
             Outcome::Acknowledged => true,
             Outcome::Lost { by_broker: true } => {
-                tracing::warn!(session = %self.session.id, other = %other.id, "the broker closed a session that said of another one that it is offline; not tried any more");
+                tracing::warn!(session = %self.session.id, other = %other.id, "the broker closed this session when it published `offline` for another one; not tried again");
                 self.others.clear();
                 true
             }
@@ -232,7 +236,7 @@ impl TelemetryTask {
         })
     }
 
-    /// Tells it once; `false` where that ended with the session.
+    /// Publishes the state once; `false` if the session ended.
     async fn tell_once(&mut self) -> bool {
         if spares(&self.modem) {
             return true;
@@ -251,7 +255,7 @@ impl TelemetryTask {
             Outcome::Lost { by_broker } => {
                 self.kicks = if by_broker { self.kicks + 1 } else { 0 };
                 if self.kicks >= KICKS {
-                    tracing::error!(session = %self.session.id, topic, "its broker closes the session each time the modem's state is told; not told any more until the agent starts again");
+                    tracing::error!(session = %self.session.id, topic, "the broker closes the session each time telemetry is published; telemetry stops until the agent restarts");
                 }
                 false
             }
@@ -271,13 +275,13 @@ impl TelemetryTask {
     }
 }
 
-/// Whether the budget of a modem's SIM lets low priorities wait.
+/// Reports whether the budget of a modem's SIM lets low priorities wait.
 fn spares(modem: &ModemView) -> bool {
     modem.meter.as_ref().is_some_and(|meter| meter.allowance().borrow().floor > 0)
 }
 
 impl SessionView {
-    /// Publishes a message in its turn among those of the queue, and waits for its end.
+    /// Publishes a message in its turn among those of the queue, and returns its outcome.
     async fn publish(&self, message: Message) -> Outcome {
         let (job, mut news) = Job::new(message, STALL);
         if self.uplink.jobs.send(job).await.is_err() {
@@ -293,7 +297,8 @@ impl SessionView {
     }
 }
 
-/// The state as JSON. What is not known is left out, and who the modem and its SIM are as well.
+/// Returns the state as JSON. Unknown values are left out, and so are the identities of the modem
+/// and its SIM.
 fn state(gateway: &str, modem: &str, snapshot: &Snapshot, now: Timestamp) -> Value {
     let mut object = Map::new();
     let mut put = |key: &str, value: Option<Value>| {
@@ -312,7 +317,7 @@ fn state(gateway: &str, modem: &str, snapshot: &Snapshot, now: Timestamp) -> Val
         put("firmware", is.firmware.as_ref().map(|firmware| json!(firmware)));
     }
     put("operator", snapshot.operator.as_ref().map(|operator| json!(operator)));
-    // Without the cell, which says where it is.
+    // The cell is left out, since it reveals the place.
     put("registration", snapshot.registration.as_ref().map(|it| json!(it.stat.as_str())));
     let signals = &snapshot.signals;
     put("signals", (!signals.is_empty()).then(|| json!(signals)));

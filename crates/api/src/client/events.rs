@@ -57,7 +57,7 @@ impl Client {
             .map_err(broken)?;
         let status = response.status().as_u16();
         if status != 200 {
-            let what = "more than an agent says";
+            let what = "more than an agent sends";
             let strange = |_fault| ClientError::Strange { address: address.clone(), status, what };
             let body = body(response).await.map_err(strange)?;
             return Err(refusal(address, status, &body));

@@ -54,7 +54,7 @@ impl Owners {
         let tables = TABLES.iter().filter_map(|table| fs::read_to_string(table).ok());
         let users: Vec<u32> = tables.flat_map(|table| users(&table, here, there)).collect();
         if users.is_empty() {
-            return Some("a user that is not to be seen".to_owned());
+            return Some("an unknown user".to_owned());
         }
         users.into_iter().find(|user| !self.0.contains(user)).map(accounts::describe_user)
     }
@@ -199,7 +199,7 @@ mod tests {
             assert_eq!(Owners::of(None).stranger(here, there), None, "{at}");
             taken.shutdown(Shutdown::Write).unwrap();
             let unseen = Owners::of(None).stranger(here, there);
-            assert!(unseen.is_some_and(|user| user.contains("not to be seen")), "{at}");
+            assert!(unseen.is_some_and(|user| user.contains("an unknown user")), "{at}");
         }
         let far = |text: &str| text.parse::<SocketAddr>().unwrap();
         let none = Owners(Vec::new());

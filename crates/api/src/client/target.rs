@@ -20,16 +20,16 @@ const USUAL_SOCKET: &str = "/run/modemfleet/api.sock";
 
 /// The options that say how the agent is found.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Where the agent is")]
+#[command(next_help_heading = "Address of the agent")]
 pub struct Target {
-    /// The agent's fleet file, which says where it listens and where its token lies [default:
-    /// /etc/modemfleet/fleet.yaml where it exists].
+    /// The agent's fleet file, which has its address and the place of its token [default:
+    /// /etc/modemfleet/fleet.yaml if it exists].
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub config: Option<PathBuf>,
-    /// The agent's address [default: http://127.0.0.1:9810 where there is no fleet file].
+    /// The agent's address [default: http://127.0.0.1:9810 if there is no fleet file].
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// A file with the token that the agent asks for.
+    /// A file with the agent's token.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// True if `url` is a guess of this program.
@@ -41,7 +41,7 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// The fleet file gives no address: it cannot be read, or its `http` has errors.
-    #[error("{rendered}\nname the agent's address with `--url`, or another file with `--config`")]
+    #[error("{rendered}\ngive the agent's address with `--url`, or another file with `--config`")]
     Config {
         /// The file's problems with their places.
         rendered: String,
@@ -157,21 +157,21 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 fn of_url(url: &str) -> Result<Address, TargetError> {
     let wrong = |fault| TargetError::Url { url: url.to_owned(), fault };
-    let uri: Uri = url.parse().map_err(|_fault| wrong("is no URL"))?;
+    let uri: Uri = url.parse().map_err(|_fault| wrong("is not a URL"))?;
     match uri.scheme_str() {
         Some("http") => {}
-        Some("https") => return Err(wrong("asks for TLS, which the agent does not speak")),
+        Some("https") => return Err(wrong("needs TLS, which the agent does not support")),
         _ => return Err(wrong("does not begin with http://")),
     }
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         // Every user of the machine could see it, and the agent has no users.
         return Err(TargetError::Url {
             url: "…".to_owned(),
-            fault: "must not hold a user name or a password",
+            fault: "must not have a user name or a password",
         });
     }
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err(wrong("holds a path"));
+        return Err(wrong("must not have a path"));
     }
     let (host, all) =
         (uri.host().unwrap_or_default(), uri.authority().map_or("", |it| it.as_str()));
@@ -181,7 +181,7 @@ fn of_url(url: &str) -> Result<Address, TargetError> {
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() {
-        return Err(wrong("names no host"));
+        return Err(wrong("has no host"));
     }
     Ok(Address::Tcp(host.to_owned(), port))
 }

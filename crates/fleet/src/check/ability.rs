@@ -1,4 +1,4 @@
-//! What no modem of the model that the file names can do.
+//! Demands of the file that no modem of the named model can meet.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use super::super::fleet::{Access, Modem, Session};
 use super::build::{Build, Place};
 
 impl Build<'_> {
-    /// Refuses what the file asks of a modem whose model it names and cannot do it. Of a modem that is matched by
-    /// something else the model is known once it answers, and its session says so then.
+    /// Refuses demands that the named model of a modem cannot meet. For a modem that is matched by
+    /// another key, the model is known when the modem answers. Its session reports the fault then.
     pub(super) fn abilities(&mut self, modems: &[Modem], places: &Place<'_>) {
         let context = self.context;
         let able = |wanted: &str| -> Vec<&Ability> {
@@ -42,7 +42,7 @@ impl Build<'_> {
             modem.sessions.len(),
             named(able)
         );
-        let help = "move it to another modem; `modemfleet profiles list` tells how many each holds";
+        let help = "move the session to another modem; `modemfleet profiles list` shows how many each model holds";
         self.error_at_name(&place.at(first.id.session.as_str()), message, Some(help));
     }
 
@@ -72,7 +72,7 @@ impl Build<'_> {
                     named(able)
                 );
                 let at = place.at("subscribe").item(index).at("filter");
-                self.error(&at, message, Some("subscribe to a shorter one".to_owned()));
+                self.error(&at, message, Some("subscribe to a shorter filter".to_owned()));
             }
         }
     }

@@ -1,6 +1,5 @@
 //! `aliauth`: the modem itself signs in at Alibaba Cloud, from the triple.
 
-use super::super::words;
 use super::build::{Build, Place};
 use crate::secret::Rule;
 
@@ -8,19 +7,20 @@ use crate::secret::Rule;
 const MAX_SECRET: usize = 64;
 
 impl Build<'_> {
-    /// Whether the modem signs, and what its device secret must obey then.
+    /// Reads whether the modem signs, and returns the rule for its device secret.
     pub(super) fn aliauth(&mut self, place: &Place<'_>) -> (bool, Rule) {
-        let asked = self.optional(place, "aliauth", words::boolean);
+        let asked = self.boolean(place, "aliauth");
         if asked != Some(true) {
             return (false, Rule::Text);
         }
-        // What the modem signs with is its own affair: it can be told neither.
+        // The modem chooses both values itself.
         for key in ["signmethod", "timestamp"] {
             let place = place.at(key);
             if place.exists() {
                 let message = format!("`{key}` has no effect with `aliauth: true`");
-                let help = "leave it out, or `aliauth`: without that the agent signs";
-                self.error_at_name(&place, message, Some(help));
+                let help =
+                    format!("leave out `{key}`, or `aliauth`: without `aliauth` the agent signs");
+                self.error_at_name(&place, message, Some(&help));
             }
         }
         (true, Rule::Quoted(MAX_SECRET))

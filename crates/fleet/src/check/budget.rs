@@ -1,44 +1,34 @@
-//! `budget`: what a SIM may carry in a month, and what happens on the way there.
+//! `budget`: the bytes that a SIM may carry in a month, and the steps on the way there.
 
-use bytesize::ByteSize;
 use jiff::tz::TimeZone;
-use queue::MAX_PRIORITY;
 
 use super::build::{Build, Place};
 use crate::fleet::{Budget, Shed};
 use crate::words::{self, Fault};
 
-/// Less would not pay for one connect.
-const MIN_BYTES: ByteSize = ByteSize::kb(1);
-const DEFAULT_WARN: u8 = 80;
-const DEFAULT_STOP: u8 = 100;
-
 impl Build<'_> {
     pub(super) fn budget(&mut self, place: &Place<'_>) -> Option<Budget> {
-        let bytes = self.required(place, "bytes", |text| words::size(text, MIN_BYTES));
-        let reset_day = self.optional(place, "reset_day", |text| {
-            number(text, 1, 31).ok_or_else(|| Fault::new("must be a day of the month, 1 to 31"))
-        });
-        let time_zone = self.optional(place, "time_zone", time_zone);
-        let warn = self.optional(place, "warn", percent).unwrap_or(DEFAULT_WARN);
+        let bytes = self.needed(place, "bytes").size(place, "bytes");
+        let reset_day = self.number(place, "reset_day");
+        let time_zone = self.value(place, "time_zone", time_zone);
+        let warn = self.value(place, "warn", percent);
         let shed = place.has("shed").then(|| self.shed(&place.at("shed")));
-        let stop = self
-            .optional(place, "stop", |text| match text {
-                "never" => Ok(None),
-                text => percent(text).map(Some),
-            })
-            .unwrap_or(Some(DEFAULT_STOP));
-        let urgent = self.optional(place, "urgent", priority);
+        let stop = self.value(place, "stop", |text| match text {
+            "never" => Ok(None),
+            text => percent(text).map(Some),
+        });
+        let urgent = self.number(place, "urgent");
         let shed = shed.map_or(Some(None), |shed| shed.map(Some))?;
+        let (warn, stop) = (warn?, stop?);
         self.in_order(place, warn, shed, stop);
         if stop.is_none() && urgent.is_some() {
-            let message = "`urgent` means nothing where nothing is stopped".to_owned();
+            let message = "`urgent` has no effect with `stop: never`".to_owned();
             self.error_at_name(&place.at("urgent"), message, None);
         }
         Some(Budget {
             bytes: bytes?,
-            reset_day: reset_day.unwrap_or(1),
-            time_zone: time_zone.unwrap_or(TimeZone::UTC),
+            reset_day: reset_day?,
+            time_zone: time_zone?,
             warn,
             shed,
             stop,
@@ -48,11 +38,7 @@ impl Build<'_> {
 
     fn shed(&mut self, place: &Place<'_>) -> Option<Shed> {
         let at = self.required(place, "at", percent);
-        let key = "below_priority";
-        let below = self.required(place, key, |text| {
-            number(text, 1, MAX_PRIORITY)
-                .ok_or_else(|| Fault::new("must be a priority, 1 to 9: those below it wait"))
-        });
+        let below = self.needed(place, "below_priority").number(place, "below_priority");
         Some(Shed { at: at?, below_priority: below? })
     }
 
@@ -74,23 +60,12 @@ impl Build<'_> {
     }
 }
 
-fn number(text: &str, min: u8, max: u8) -> Option<u8> {
-    text.parse().ok().filter(|number| (min..=max).contains(number))
-}
-
 /// A share of the budget.
 fn percent(text: &str) -> Result<u8, Fault> {
     let digits = text.strip_suffix('%').ok_or_else(|| {
-        Fault::help(
-            "must be a share of the budget",
-            format!("write `{text}%` if percent are meant"),
-        )
+        Fault::help("must be a share of the budget", format!("write `{text}%` for percent"))
     })?;
-    number(digits, 1, 100).ok_or_else(|| Fault::new("must be 1% to 100%"))
-}
-
-fn priority(text: &str) -> Result<u8, Fault> {
-    number(text, 0, MAX_PRIORITY).ok_or_else(|| Fault::new("must be a priority, 0 to 9"))
+    words::number(digits, 1, 100, "").map_err(|_fault| Fault::new("must be 1% to 100%"))
 }
 
 /// A time zone by its name in the tz database.
@@ -100,7 +75,7 @@ fn time_zone(text: &str) -> Result<TimeZone, Fault> {
     let known = if is_name { TimeZone::get(text).ok() } else { None };
     known.ok_or_else(|| {
         Fault::help(
-            "is no time zone",
+            "is not a time zone",
             "write a name such as `Asia/Shanghai`, `Europe/Berlin` or `UTC`",
         )
     })

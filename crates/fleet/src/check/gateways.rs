@@ -1,7 +1,7 @@
-//! `gateways`: which gateways a file serves, and what of it is for this one.
+//! `gateways`: the gateways that a file serves, and the entries for this gateway.
 //!
-//! The file lists its gateways once, at the top; a modem, a session or a route may name some of them. What is
-//! for others is taken out before the rest is judged: no secret of theirs is read, and no client id compared.
+//! The file lists its gateways once, at the top; a modem, a session or a route may name some of them. Entries
+//! for others are removed before the rest is checked: none of their secrets is read, and no client id compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -14,7 +14,7 @@ use crate::tree::Node;
 /// The most gateways that are checked one by one.
 const MAX_NAMED: usize = 1000;
 
-/// Where the list at the top is missed.
+/// Help if the list at the top is missing.
 const LIST_THEM: &str = "add `gateways: [NAME, …]` at the top: all gateways that this file serves";
 
 /// The most pairs of patterns that begin alike and are compared in one file: 9 µs each.
@@ -34,8 +34,8 @@ impl Patterns {
         self.all.push(pattern);
     }
 
-    /// Reports whether one of them and `pattern` fit the same gateway. `comparisons` is what is left of them; without any it
-    /// says yes.
+    /// Reports whether one of them and `pattern` fit the same gateway. `comparisons` counts down; at 0 the answer
+    /// is yes.
     fn fit(&self, pattern: &str, comparisons: &mut usize) -> bool {
         let (begin, has_wildcard) = (beginning(pattern), is_wild(pattern));
         let is_near = |other: &str| other == begin || has_wildcard && other.starts_with(begin);
@@ -57,7 +57,7 @@ impl Patterns {
 }
 
 impl Build<'_> {
-    /// Leaves out of what follows all that is not for `gateway`.
+    /// Excludes everything that is not for `gateway` from the checks that follow.
     pub(super) fn select(&mut self, top: &Place<'_>, gateway: Option<&Name>) {
         let mut left = MAX_COMPARISONS;
         let all = self.patterns(top, &[], &mut left);
@@ -74,13 +74,13 @@ impl Build<'_> {
             && !all.fit(&gateway, &mut MAX_COMPARISONS.clone())
         {
             let message = format!("this file is not for the gateway `{gateway}`");
-            let help = "name it here, or say which one is meant: `--gateway NAME`, or MODEMFLEET_GATEWAY=NAME";
+            let help = "add the gateway here, or name another one: `--gateway NAME`, or MODEMFLEET_GATEWAY=NAME";
             return self.error(&top.at("gateways"), message, Some(help.to_owned()));
         }
         self.leave_out(top, gateway);
     }
 
-    /// Every selector, whether or not it names this gateway.
+    /// Checks every selector, also those that do not name this gateway.
     fn judge(&mut self, top: &Place<'_>, all: Option<&Patterns>, left: &mut usize) {
         for (_, modem) in top.at("modems").entries() {
             let of_modem = self.selector(&modem, &[all], left);
@@ -123,8 +123,8 @@ impl Build<'_> {
     ) -> Option<Patterns> {
         let (texts, place) = (parent.texts("gateways")?, &parent.at("gateways"));
         if texts.is_empty() {
-            let message = "`gateways` names none".to_owned();
-            let help = "name at least one, or leave the key out: then it is for all";
+            let message = "`gateways` is empty".to_owned();
+            let help = "name at least one, or leave the key out for all gateways";
             self.error_at_name(place, message, Some(help));
         }
         let mut good = Patterns::default();
@@ -152,11 +152,11 @@ impl Build<'_> {
 
     fn fits_none(&mut self, place: &Place<'_>, text: &str, above: &[String]) {
         let known: Vec<&str> = above.iter().map(String::as_str).collect();
-        let message = format!("no gateway that has this is called `{}`", words::shorten(text));
+        let message = format!("no gateway of the list above fits `{}`", words::shorten(text));
         let meant = self.report.may_suggest().then(|| words::did_you_mean(text, &known)).flatten();
         let help = meant.unwrap_or_else(|| {
             let some: Vec<&str> = known.iter().copied().take(8).collect();
-            format!("it is for {}", words::listed(&some, "and"))
+            format!("the list above has {}", words::listed(&some, "and"))
         });
         self.error(place, message, Some(help));
     }
@@ -216,10 +216,10 @@ impl Build<'_> {
     }
 }
 
-/// Every gateway that a file names without a wildcard, and for each pattern at its top one that fits it: what a
-/// check of the whole file goes through. Empty where it lists none.
+/// Every gateway that a file names without a wildcard, and one name for each pattern at its top. A check of the
+/// whole file goes through them. Empty if the file lists none.
 pub(in super::super) fn named(root: &Node) -> Vec<String> {
-    let file = Place { node: Some(root), name: 0..0, path: String::new() };
+    let file = Place::top(root);
     let read = |place: &Place<'_>| -> Vec<String> {
         let texts = place.texts("gateways").unwrap_or_default().into_iter();
         texts.filter_map(|text| pattern(text).ok()).collect()
@@ -268,10 +268,10 @@ fn pattern(text: &str) -> Result<String, Fault> {
     Err(Fault::new(fault))
 }
 
-/// Whether some name fits both patterns; a name is a pattern that fits itself.
+/// Reports whether some name fits both patterns. A name is a pattern that fits itself.
 fn overlap(one: &str, other: &str) -> bool {
     let other: Vec<char> = other.chars().collect();
-    // `row[j]`: whether what is left of `one` overlaps with `other[j..]`; at first nothing is left of it.
+    // `row[j]`: true if the rest of `one` overlaps with `other[j..]`; at first the rest is empty.
     let mut row: Vec<bool> = vec![true];
     row.extend(other.iter().rev().scan(true, |only_stars, c| {
         *only_stars &= *c == '*';
@@ -354,7 +354,7 @@ mod tests {
         assert!(patterns.fit("w7-*b", &mut left), "without any left it says yes");
     }
 
-    /// What a pattern means, by trying all ways.
+    /// Matches by trying all ways.
     fn fits(pattern: &[u8], name: &[u8]) -> bool {
         match (pattern, name) {
             ([], []) => true,

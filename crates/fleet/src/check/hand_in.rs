@@ -19,7 +19,7 @@ impl Build<'_> {
                 break;
             }
             let Ok(good) = words::name(name) else {
-                // What stands in the place of a name may be the password.
+                // The text in the place of a name may be the password.
                 let message = "a user's name must be a name of 1 to 32 letters, digits, `_` or `-`";
                 self.error_at_name(&user, message.to_owned(), None);
                 continue;
@@ -29,7 +29,8 @@ impl Build<'_> {
         }
         let open = listen.is_some_and(|listen| !listen.ip().is_loopback());
         if open && list.entries().next().is_none() {
-            let message = "`listen` beyond loopback needs `users`: who connects can publish";
+            let message =
+                "`listen` beyond loopback needs `users`: everyone who connects can publish";
             let help = "add `users: { NAME: { credential: NAME } }`, or listen on 127.0.0.1";
             self.error(&place.at("listen"), message, Some(help.to_owned()));
         } else if open {

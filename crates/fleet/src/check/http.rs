@@ -1,6 +1,4 @@
-//! `http`: where the API listens, by which names it is asked, and which tokens it takes.
-
-use std::net::{Ipv4Addr, SocketAddr};
+//! `http`: the addresses of the API, its host names and its tokens.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -15,35 +13,27 @@ const MAX_HOSTS: usize = 64;
 
 impl Build<'_> {
     pub(super) fn http(&mut self, place: &Place<'_>) -> Option<Http> {
-        let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9810));
-        let listen = if place.has("listen") {
-            self.optional(place, "listen", words::listen)
-        } else {
-            Some(usual)
-        };
+        let listen = self.value(place, "listen", words::listen);
         let hosts = self.hosts(&place.texts("hosts").unwrap_or_default(), &place.at("hosts"));
         let token = self.secret(place, "token", Rule::Token);
         let publish_token = self.secret(place, "publish_token", Rule::Token);
         let socket = self.socket(place, "socket");
         let publish_socket = self.socket(place, "publish_socket");
-        // One that is wrong is reported already, and must not keep what else is wrong from it.
-        let http = Http {
-            listen: listen.unwrap_or(usual),
-            hosts,
-            token,
-            publish_token,
-            socket,
-            publish_socket,
-        };
+        let http = Http { listen: listen?, hosts, token, publish_token, socket, publish_socket };
         self.judge_listener(&http, place);
         self.judge_tokens(&http, place);
-        listen.map(|_| http)
+        Some(http)
     }
 
     fn hosts(&mut self, raw: &[&str], place: &Place<'_>) -> Vec<String> {
         if raw.len() > MAX_HOSTS {
-            let message = format!("`hosts` has {} names; at most {MAX_HOSTS} are taken", raw.len());
-            self.error_at_name(place, message, Some("list those by which the agent is asked"));
+            let message =
+                format!("`hosts` has {} names; at most {MAX_HOSTS} are allowed", raw.len());
+            self.error_at_name(
+                place,
+                message,
+                Some("list the names that requests to the agent have"),
+            );
             return Vec::new();
         }
         let mut hosts = Vec::new();
@@ -65,19 +55,15 @@ impl Build<'_> {
             let help = "add `token: { credential: NAME }`, or listen on 127.0.0.1";
             self.error(&place.at("listen"), message, Some(help.to_owned()));
         }
-        if place.has("publish_token") && !place.has("token") {
-            let message = "`publish_token` needs `token`: who shows none may do everything";
-            let help = "add `token: { credential: NAME }`, or leave `publish_token` out";
-            self.error_at_name(&place.at("publish_token"), message.to_owned(), Some(help));
-        }
         if http.socket.is_some() && http.socket == http.publish_socket {
             let message = "`publish_socket` is the path of `socket`";
-            let help = "give it a path of its own, in a folder of those who may publish";
+            let help =
+                "give `publish_socket` another path, in a folder of the users who may publish";
             self.error(&place.at("publish_socket"), message, Some(help.to_owned()));
         }
     }
 
-    /// Compares the tokens with each other and with where they are shown, as far as they may be read here.
+    /// Compares the tokens with each other and with the listener's reach, as far as they may be read here.
     fn judge_tokens(&mut self, http: &Http, place: &Place<'_>) {
         let read = |secret: &Option<Ref>| -> Option<SecretString> {
             let may_read = self.context.secrets == Secrets::Read;
@@ -91,18 +77,17 @@ impl Build<'_> {
             _ => false,
         };
         if is_one_place || is_one_text {
-            let message =
-                "`publish_token` is the same as `token`: who may publish could do everything";
-            let help = "make another one: `openssl rand -hex 32`".to_owned();
+            let message = "`publish_token` is the same as `token`: its callers could do everything";
+            let help = "make another token: `openssl rand -hex 32`".to_owned();
             self.error(&place.at("publish_token"), message, Some(help));
         }
         for (key, token) in tokens {
             let length = token.map_or(SHORT_TOKEN, |token| token.expose_secret().len());
             if http.is_open() && length < SHORT_TOKEN {
                 let message = format!(
-                    "`{key}` has fewer than {SHORT_TOKEN} characters, and other machines can guess at it"
+                    "`{key}` has fewer than {SHORT_TOKEN} characters, and other machines can guess the token"
                 );
-                let help = "make a longer one: `openssl rand -hex 32`".to_owned();
+                let help = "make a longer token: `openssl rand -hex 32`".to_owned();
                 self.warn(&place.at(key), message, Some(help));
             }
         }

@@ -4,14 +4,14 @@ use modem::serial::{Line, RATES};
 
 use super::build::{Build, Place};
 use crate::choices::FLOW_CONTROL;
-use crate::words::{self, Fault};
+use crate::words::Fault;
 
 impl Build<'_> {
-    pub(super) fn line(&mut self, modem: &Place<'_>) -> Line {
+    pub(super) fn line(&mut self, modem: &Place<'_>) -> Option<Line> {
         for key in ["baud", "flow_control"] {
             if modem.has(key) && !modem.at("match").has("port") {
                 let message = format!("`{key}` needs `port` in `match`");
-                let help = "only a UART has a speed; a tty of a USB modem is as fast as its USB";
+                let help = "only a UART has a speed; the tty of a USB modem is as fast as USB";
                 self.error_at_name(&modem.at(key), message, Some(help));
             }
         }
@@ -19,13 +19,9 @@ impl Build<'_> {
             Ok(rate) if RATES.contains(&rate) => Ok(rate),
             _ => Err(Fault::new(format!("must be one of {}", rates()))),
         };
-        let flow = |text: &str| words::one_of(text, &FLOW_CONTROL);
-        let baud = self.optional(modem, "baud", rate);
-        let flow_control = self.optional(modem, "flow_control", flow);
-        Line {
-            baud: baud.unwrap_or(Line::DEFAULT.baud),
-            flow_control: flow_control.unwrap_or(Line::DEFAULT.flow_control),
-        }
+        let baud = self.value(modem, "baud", rate);
+        let flow_control = self.word(modem, "flow_control", &FLOW_CONTROL);
+        Some(Line { baud: baud?, flow_control: flow_control? })
     }
 }
 

@@ -1,24 +1,14 @@
-//! Routes: which sessions a topic takes, how they share it, and what it is published as.
+//! Routes: the sessions of a topic, their policy, and the topic at the broker.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
-
-use modem::session::STALL;
 
 use super::super::fleet::{Modem, Name, Policy, Route, Session, SessionId};
 use super::super::template::{OF_EVERY_MESSAGE, Template};
 use super::super::words;
 use super::build::{Build, Place};
 
-/// Long enough for a session that flaps to show it.
-const DEFAULT_HOLD_DOWN: Duration = Duration::from_secs(5);
-const MAX_HOLD_DOWN: Duration = Duration::from_secs(3_600);
-
-/// Shorter than a bad cell's round trip it would send everything twice.
-const STALLS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
-
 impl Build<'_> {
-    /// From the text and not from what was built: a session with a fault is there all the same.
+    /// The sessions of the text, not those that were built: a session with a fault is known too.
     fn known_sessions(&self, top: &Place<'_>) -> Known {
         let mut known = Known::new();
         for (modem, place) in self.modems_here(top) {
@@ -37,17 +27,7 @@ impl Build<'_> {
         if !top.has("routes") {
             let all = modems.iter().flat_map(|modem| &modem.sessions);
             let to = all.map(|session| session.id.clone()).collect();
-            return vec![Route {
-                topic: "#".to_owned(),
-                to,
-                policy: Policy::Failover,
-                publish_as: None,
-                hold_down: DEFAULT_HOLD_DOWN,
-                fail_back: true,
-                stall: STALL,
-                name: None,
-                batch: None,
-            }];
+            return self.settled("#".to_owned(), to, &place.item(0)).into_iter().collect();
         }
         let known = self.known_sessions(top);
         let sessions = modems.iter().flat_map(|modem| &modem.sessions);
@@ -74,14 +54,16 @@ impl Build<'_> {
             // `#` does not reach the topics that begin with `$`.
             let all = seen.get("#").filter(|_| !topic.starts_with('$'));
             if let Some(first) = seen.get(topic).or(all) {
-                let message = format!("this route is never taken: routes[{first}] takes it all");
+                let message =
+                    format!("no message takes this route: routes[{first}] takes all its topics");
                 self.warn(&place.at("topic"), message, None);
             }
             seen.entry(topic).or_insert(index);
         }
         if all > 0 && !is_here {
             let message = "no route of this file is for this gateway".to_owned();
-            let help = "add one, such as `{ topic: \"#\", to: [modem/session], gateways: [NAME] }`";
+            let help =
+                "add a route, such as `{ topic: \"#\", to: [modem/session], gateways: [NAME] }`";
             self.error_at_name(place, message, Some(help));
         }
         built
@@ -94,33 +76,34 @@ impl Build<'_> {
         sessions: &Sessions<'_>,
     ) -> Option<Route> {
         let topic = self.required(place, "topic", words::topic_filter);
-        let policy = self
-            .optional(place, "policy", |text| words::one_of(text, &Policy::ALL))
-            .unwrap_or_default();
         let to = self.route_targets(place, known);
-        let publish_as = self
-            .optional(place, "publish_as", Template::parse)
-            .inspect(|template| self.variables(template, &to, sessions, place));
-        let hold_down = self
-            .optional(place, "hold_down", |text| {
-                words::duration(text, Duration::ZERO, MAX_HOLD_DOWN)
-            })
-            .unwrap_or(DEFAULT_HOLD_DOWN);
-        let fail_back = self.optional(place, "fail_back", words::boolean).unwrap_or(true);
-        let stall = self
-            .optional(place, "stall", |text| words::duration(text, STALLS.0, STALLS.1))
-            .unwrap_or(STALL);
-        let name = self.optional(place, "name", words::name);
+        let route = self.settled(String::new(), to, place);
         let batch = place.has("batch").then(|| self.batch(&place.at("batch")));
-        self.no_id_of_a_batch(publish_as.as_ref(), place);
+        let publish_as = route.as_ref().and_then(|route| route.publish_as.as_ref());
+        let to = route.as_ref().map_or(&[][..], |route| &route.to);
+        if let Some(template) = publish_as {
+            self.variables(template, to, sessions, place);
+        }
+        self.no_id_of_a_batch(publish_as, place);
         for key in ["hold_down", "fail_back"] {
-            if policy == Policy::All && place.at(key).exists() {
-                let message = format!("`{key}` means nothing where every session gets a copy");
+            let is_all = route.as_ref().is_some_and(|route| route.policy == Policy::All);
+            if is_all && place.at(key).exists() {
+                let message = format!("`{key}` has no effect with `policy: all`");
                 self.error_at_name(&place.at(key), message, None);
             }
         }
         let batch = batch.map_or(Some(None), |batch| batch.map(Some))?;
-        let topic = topic?;
+        Some(Route { topic: topic?, batch, ..route? })
+    }
+
+    /// A route with its keys but for the batch.
+    fn settled(&mut self, topic: String, to: Vec<SessionId>, place: &Place<'_>) -> Option<Route> {
+        let policy = self.word(place, "policy", &Policy::ALL)?;
+        let publish_as = self.optional(place, "publish_as", Template::parse);
+        let hold_down = self.time(place, "hold_down")?;
+        let fail_back = self.boolean(place, "fail_back")?;
+        let stall = self.time(place, "stall")?;
+        let (name, batch) = (self.optional(place, "name", words::name), None);
         Some(Route { topic, to, policy, publish_as, hold_down, fail_back, stall, name, batch })
     }
 
@@ -133,13 +116,14 @@ impl Build<'_> {
         place: &Place<'_>,
     ) {
         let sessions = to.iter().filter_map(|id| sessions.get(id));
-        // What a message brings is not known here.
+        // The values of a message are not known here.
         let first = |vars: &BTreeMap<String, String>| {
             template.first(|name| vars.get(name).map_or("x", String::as_str))
         };
         if sessions.clone().any(|session| first(&session.vars) == Some('$')) {
             let message = "`publish_as` makes topics that begin with `$`";
-            let help = "brokers keep those for themselves, and a subscriber of `#` or `+/…` does not get them";
+            let help =
+                "brokers reserve such topics, and a subscriber of `#` or `+/…` does not get them";
             self.warn(&place.at("publish_as"), message, Some(help.to_owned()));
         }
         let names = template.variables();
@@ -153,7 +137,7 @@ impl Build<'_> {
                 let of_session = session.vars.keys().map(String::as_str);
                 let all: Vec<&str> = OF_EVERY_MESSAGE.into_iter().chain(of_session).collect();
                 let help =
-                    format!("it has {}; `vars` of a session adds more", words::listed(&all, "and"));
+                    format!("the session has {}; its `vars` adds more", words::listed(&all, "and"));
                 return self.error(&place.at("publish_as"), message, Some(help));
             }
         }
@@ -186,8 +170,9 @@ impl Build<'_> {
             }
         }
         if to.is_empty() && texts.iter().any(|text| self.elsewhere.contains(*text)) {
-            let message = "none of its sessions is on a gateway that this route names".to_owned();
-            let help = "name a session of that gateway too, or take the gateway from the route's `gateways`";
+            let message = "no session of this route is on a gateway of the route".to_owned();
+            let help =
+                "add a session of that gateway, or remove the gateway from the route's `gateways`";
             self.error_at_name(&list, message, Some(help));
         }
         to
@@ -201,7 +186,7 @@ impl Build<'_> {
         let ids: Vec<&str> = known.keys().map(String::as_str).collect();
         let of_modem = ids.iter().copied().find(|id| id.split('/').next() == Some(text));
         let help = match of_modem {
-            Some(id) => Some(format!("name one of its sessions: `{id}`")),
+            Some(id) => Some(format!("name a session of that modem: `{id}`")),
             None => words::did_you_mean(text, &ids),
         };
         self.error(place, message, help);

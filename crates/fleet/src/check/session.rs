@@ -1,4 +1,4 @@
-//! Brokers and sessions: how each signs in, and that no two take each other's place.
+//! Brokers and sessions: their logins, and no two with the same identity.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -17,14 +17,9 @@ use crate::secret::{Ref, Rule};
 const MAX_CLIENT_ID: usize = 128;
 /// AT+CMQTTCONNECT: user name and password of 1 to 256 bytes.
 const MAX_USER: usize = 256;
-/// AT+CMQTTCONNECT: 1 to 64,800 s.
-const KEEP_ALIVE: (u64, u64) = (1, 64_800);
 /// Alibaba Cloud refuses a CONNECT with another keep-alive.
-const ALIYUN_KEEP_ALIVE: (u64, u64) = (30, 1200);
-const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// Shorter would be no back-off, longer would be forgotten.
-const RECONNECT_MAX: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
-const DEFAULT_RECONNECT_MAX: Duration = Duration::from_secs(60);
+const ALIYUN_KEEP_ALIVE: (Duration, Duration) =
+    (Duration::from_secs(30), Duration::from_secs(1200));
 /// AT+CMQTTWILLMSG: 1 to 1,024 bytes.
 const MAX_WILL: usize = 1024;
 
@@ -62,7 +57,7 @@ enum Kind {
         region: Option<String>,
         instance_id: Option<String>,
     },
-    /// AWS IoT Core: who connects is told by the client's certificate.
+    /// AWS IoT Core: the client's certificate identifies the device.
     Aws {
         url: BrokerUrl,
     },
@@ -96,7 +91,7 @@ impl Build<'_> {
                 && place.has("tls")
             {
                 let help = format!("write `url: mqtts://{host}:8883`, or leave `tls` out");
-                let message = "`tls` has no meaning with mqtt://, which is plain TCP".to_owned();
+                let message = "`tls` has no effect with mqtt://, which is plain TCP".to_owned();
                 self.error_at_name(&place.at("tls"), message, Some(&help));
             }
             let kind = kind.filter(|_| !left_open);
@@ -117,20 +112,21 @@ impl Build<'_> {
         with.difference(&without).copied().collect()
     }
 
-    /// A connection whose other end could be anyone.
+    /// Reports a connection that does not authenticate the broker.
     fn wants_ca(&mut self, place: &Place<'_>) {
-        let message =
-            "TLS needs `tls: { ca: … }`, the certificate of the authority that signed the broker's";
-        let help = "without it the broker could be anyone; `tls: { insecure: true }` takes anyone";
+        let message = "TLS needs `tls: { ca: … }`, the certificate of the authority that signed the broker's certificate";
+        let help = "without `ca` every machine could pretend to be the broker; `tls: { insecure: true }` accepts that";
         self.error(place, message, Some(help.to_owned()));
     }
 
     fn aliyun_broker(&mut self, place: &Place<'_>) -> Option<Kind> {
         for key in ["url", "username", "password"] {
             if place.at(key).exists() {
-                let message = format!("`{key}` has no place beside `provider: aliyun`");
-                let help = "it follows from the session's `product_key` and `device_name`";
-                self.error_at_name(&place.at(key), message, Some(help));
+                let message = format!("`{key}` is not allowed with `provider: aliyun`");
+                let help = format!(
+                    "leave `{key}` out: the session's `product_key` and `device_name` take its place"
+                );
+                self.error_at_name(&place.at(key), message, Some(&help));
             }
         }
         let check = |endpoint: Endpoint| aliyun::Options::new(endpoint).check().map_err(fault_of);
@@ -149,7 +145,7 @@ impl Build<'_> {
     fn aws_broker(&mut self, place: &Place<'_>) -> Option<Kind> {
         for key in ["username", "password", "region", "instance_id"] {
             if place.at(key).exists() {
-                let message = format!("`{key}` has no place beside `provider: aws`");
+                let message = format!("`{key}` is not allowed with `provider: aws`");
                 let help = "a device signs in with its certificate: `tls: { cert, key }`";
                 self.error_at_name(&place.at(key), message, Some(help));
             }
@@ -176,15 +172,10 @@ impl Build<'_> {
         let username = self.optional(place, "username", |text| words::quoted(text, MAX_USER));
         let rule = Rule::Quoted(MAX_USER);
         let password = self.secret(place, "password", rule);
-        if place.has("password") && !place.has("username") {
-            // MQTT 3.1.1 §3.1.2.9.
-            let message = "`password` needs `username`".to_owned();
-            self.error_at_name(&place.at("password"), message, None);
-        }
         Some(Kind::Plain { url: url?, username, password })
     }
 
-    /// How a session that is `secured` is; `Some(None)` for plain TCP, `None` where that was refused.
+    /// The TLS of a session that is `secured`; `Some(None)` for plain TCP, `None` after an error.
     fn session_tls(
         &mut self,
         place: &Place<'_>,
@@ -215,7 +206,7 @@ impl Build<'_> {
             return Some(());
         }
         let message = format!("`{}` needs `tls: {{ cert: …, key: … }}`", place.key());
-        let help = "AWS IoT Core knows a device by its certificate";
+        let help = "AWS IoT Core identifies a device by its certificate";
         self.error_at_name(place, message, Some(help));
         None
     }
@@ -229,16 +220,9 @@ impl Build<'_> {
     ) -> Option<Session> {
         let broker = self.broker_of(place, brokers);
         let is_aliyun = matches!(broker, Some((_, Some(Broker { kind: Kind::Aliyun { .. }, .. }))));
-        let (min, max) = if is_aliyun { ALIYUN_KEEP_ALIVE } else { KEEP_ALIVE };
-        let keep_alive = self
-            .optional(place, "keep_alive", |text| words::keep_alive(text, min, max))
-            .unwrap_or(DEFAULT_KEEP_ALIVE);
-        let reconnect_max = self
-            .optional(place, "reconnect_max", |text| {
-                words::duration(text, RECONNECT_MAX.0, RECONNECT_MAX.1)
-            })
-            .unwrap_or(DEFAULT_RECONNECT_MAX);
-        let clean_session = self.optional(place, "clean_session", words::boolean).unwrap_or(true);
+        let keep_alive = self.keep_alive(place, is_aliyun);
+        let reconnect_max = self.time(place, "reconnect_max");
+        let clean_session = self.boolean(place, "clean_session");
         let will = place.has("will").then(|| self.will(&place.at("will")));
         let subscribe = self.subscriptions(&place.at("subscribe"));
         let own_tls = self.tls_keys(&place.at("tls"));
@@ -270,7 +254,7 @@ impl Build<'_> {
                     {
                         Err("`securemode: 2`")
                     }
-                    // One that is refused for something else as well is not to be told about this.
+                    // A session that is refused for another fault does not need this message.
                     None if !place.has("securemode") => Err("`securemode: 2`"),
                     _ => Ok(()),
                 };
@@ -285,16 +269,26 @@ impl Build<'_> {
             broker,
             access,
             tls,
-            keep_alive,
-            clean_session,
-            reconnect_max,
+            keep_alive: keep_alive?,
+            clean_session: clean_session?,
+            reconnect_max: reconnect_max?,
             will,
             subscribe,
             vars,
         })
     }
 
-    /// The variables of a session: its own, and what every device of Alibaba Cloud has.
+    /// Whole seconds, since MQTT and the modems count in seconds (3.1.1 §3.1.2.10).
+    fn keep_alive(&mut self, place: &Place<'_>, is_aliyun: bool) -> Option<Duration> {
+        let (min, max) = if is_aliyun { ALIYUN_KEEP_ALIVE } else { place.times("keep_alive") };
+        self.value(place, "keep_alive", |text| {
+            let time = words::duration(text, min, max)?;
+            let is_whole = time.subsec_nanos() == 0;
+            if is_whole { Ok(time) } else { Err(Fault::new("must be whole seconds")) }
+        })
+    }
+
+    /// The variables of a session: its own, and those of every device of Alibaba Cloud.
     fn vars(&mut self, access: &Access, places: &Place<'_>) -> BTreeMap<String, String> {
         let mut vars = BTreeMap::new();
         if let Access::Aliyun { device, .. } = access {
@@ -308,10 +302,10 @@ impl Build<'_> {
             let value = place.node.map_or("", |node| node.text.as_str());
             let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             if name.is_empty() || name.len() > Name::MAX_BYTES || !name.bytes().all(good) {
-                let message = format!("`{}` is no name of a variable", name_or_dots(name));
+                let message = format!("`{}` is not a name of a variable", name_or_dots(name));
                 self.error_at_name(&place, message, Some("use a-z, 0-9 and _"));
             } else if OF_EVERY_MESSAGE.contains(&name) || vars.contains_key(name) {
-                let message = format!("`{name}` is a variable that every message has already");
+                let message = format!("`{name}` is already a variable of every message");
                 self.error_at_name(&place, message, None);
             } else if let Err(fault) = words::topic_name(value) {
                 self.fault(&place, fault);
@@ -383,17 +377,15 @@ impl Build<'_> {
         }
         let (modem_signs, rule) = self.aliauth(place);
         let secret = self.secret(place, "device_secret", rule);
-        let method = self.optional(place, "signmethod", |text| {
+        let method = self.value(place, "signmethod", |text| {
             let words = Method::WORDS.map(|word| (word, word));
             words::one_of(text, &words)?.parse::<Method>().map_err(fault_of)
         });
-        let secure_mode = self
-            .optional(place, "securemode", |text| match text {
-                "2" => Ok(SecureMode::Tls),
-                "3" => Ok(SecureMode::Tcp),
-                _ => Err(Fault::new("must be 2 (TLS) or 3 (TCP)")),
-            })
-            .unwrap_or_default();
+        let secure_mode = self.value(place, "securemode", |text| match text {
+            "2" => Ok(SecureMode::Tls),
+            "3" => Ok(SecureMode::Tcp),
+            _ => Err(Fault::new("must be 2 (TLS) or 3 (TCP)")),
+        })?;
         let timestamp = self.optional(place, "timestamp", |text| {
             text.parse().map_err(|_fault| Fault::new("must be milliseconds since 1970"))
         });
@@ -403,7 +395,7 @@ impl Build<'_> {
         self.foreign_host(place, &device);
         let options = aliyun::Options {
             client_id: place.text("client_id").map(str::to_owned),
-            method: method.unwrap_or_default(),
+            method: method?,
             secure_mode,
             timestamp,
             endpoint: endpoint?,
@@ -473,14 +465,9 @@ impl Build<'_> {
             }
             Err(Fault::new(format!("has {} bytes; the modem takes 1 to 1024", text.len())))
         });
-        let qos = self.optional(place, "qos", |text| words::one_of(text, &QOS));
-        let retain = self.optional(place, "retain", words::boolean);
-        Some(Will {
-            topic: topic?,
-            payload: payload?,
-            qos: qos.unwrap_or_default(),
-            retain: retain.unwrap_or_default(),
-        })
+        let qos = self.word(place, "qos", &QOS);
+        let retain = self.boolean(place, "retain");
+        Some(Will { topic: topic?, payload: payload?, qos: qos?, retain: retain? })
     }
 
     fn subscriptions(&mut self, place: &Place<'_>) -> Vec<Subscription> {
@@ -490,9 +477,8 @@ impl Build<'_> {
                 break;
             }
             let filter = self.required(&place, "filter", words::topic_filter);
-            let word = |text: &str| words::one_of(text, &QOS);
-            let qos = self.optional(&place, "qos", word).unwrap_or_default();
-            let Some(filter) = filter else { continue };
+            let qos = self.word(&place, "qos", &QOS);
+            let (Some(filter), Some(qos)) = (filter, qos) else { continue };
             if !seen.insert(filter.clone()) {
                 let message = format!("`{}` is subscribed twice", words::shorten(&filter));
                 self.error(&place.at("filter"), message, None);
@@ -502,8 +488,8 @@ impl Build<'_> {
         list
     }
 
-    /// A broker ends the older of two connections with one client id, and Alibaba Cloud the older
-    /// of two with one device: two such sessions would throw each other out for ever.
+    /// A broker closes the older of two connections with one client id, and Alibaba Cloud the older
+    /// of two with one device. Two such sessions would close each other for ever.
     pub(super) fn client_ids(&mut self, modems: &[Modem], place: &Place<'_>) {
         let mut taken: HashMap<(String, u16, String), &SessionId> = HashMap::new();
         for session in modems.iter().flat_map(|modem| &modem.sessions) {
@@ -527,7 +513,7 @@ impl Build<'_> {
                 Access::Aliyun { .. } => ("device", mine.at("device_name")),
             };
             let message = format!("{first} has the same {word} `{}` at this broker", key.2);
-            let help = "the broker would end each session as the other one connects";
+            let help = "the broker would close each session when the other one connects";
             self.error(&at, message, Some(help.to_owned()));
         }
     }
@@ -538,7 +524,7 @@ fn fault_of(error: aliyun::FieldError) -> Fault {
 }
 
 impl Kind {
-    /// Whether all its sessions are over TLS.
+    /// Reports whether all its sessions are over TLS.
     fn is_secured(&self) -> bool {
         match self {
             Self::Plain { url, .. } | Self::Aws { url } => url.secured,
@@ -547,7 +533,7 @@ impl Kind {
     }
 }
 
-/// Whether a host is an endpoint of AWS IoT Core with a certificate of Amazon's own authorities:
+/// Reports whether a host is an endpoint of AWS IoT Core with a certificate of Amazon's own authorities:
 /// `a1b2-ats.iot.REGION.amazonaws.com`, in China `a1b2.ats.iot.REGION.amazonaws.com.cn`.
 fn is_ats_endpoint(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
@@ -562,7 +548,7 @@ fn is_ats_endpoint(host: &str) -> bool {
 fn no_ats_endpoint() -> Fault {
     Fault::help(
         "must be an ATS endpoint, such as mqtts://a1b2c3-ats.iot.eu-central-1.amazonaws.com",
-        "`aws iot describe-endpoint --endpoint-type iot:Data-ATS` tells it; with a domain of your own leave \
+        "`aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints the endpoint; with a domain of your own leave \
          `provider` out",
     )
 }

@@ -1,6 +1,4 @@
-//! `telemetry`: a modem tells its own state, by one of its sessions.
-
-use std::time::Duration;
+//! `telemetry`: the state of a modem as messages, by one of its sessions.
 
 use super::build::{Build, Place};
 use crate::choices::QOS;
@@ -9,10 +7,6 @@ use crate::template::Template;
 use crate::words::{self, Fault};
 use crate::{Qos, topic::check_name};
 
-const DEFAULT_TOPIC: &str = "modemfleet/${gateway}/${modem}/state";
-const DEFAULT_EVERY: Duration = Duration::from_secs(60);
-/// Oftener than it is read from the modem would tell nothing new, more seldom nothing at all.
-const EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
 /// The variables that a topic of telemetry has beside those of its session.
 const VARIABLES: [&str; 3] = ["gateway", "modem", "session"];
 
@@ -32,16 +26,13 @@ impl Build<'_> {
         }
         let place = modem.at("telemetry");
         let name = self.telemetry_session(modem, &place);
-        let every = self
-            .optional(&place, "every", |text| words::duration(text, EVERY.0, EVERY.1))
-            .unwrap_or(DEFAULT_EVERY);
-        let word = |text: &str| words::one_of(text, &QOS);
-        let qos = self.optional(&place, "qos", word).unwrap_or_default();
-        let retain = self.optional(&place, "retain", words::boolean).unwrap_or(true);
-        // Where its session or the gateway has a fault, that was told.
+        let every = self.time(&place, "every")?;
+        let qos = self.word(&place, "qos", &QOS)?;
+        let retain = self.boolean(&place, "retain")?;
+        // A fault of the session or the gateway was reported already.
         let (gateway, name) = (gateway?, name?);
         let session = sessions.iter_mut().find(|session| session.id.session == name)?;
-        let topic = place.text("topic").unwrap_or(DEFAULT_TOPIC);
+        let topic = place.text_or_default("topic")?;
         let topic = self.telemetry_topic(topic, "topic", &place, gateway, session)?;
         let status = self.status_topic(&place, &topic, gateway, session)?;
         if let Some(status) = &status {
@@ -50,12 +41,12 @@ impl Build<'_> {
         Some(Telemetry { session: name, topic, every, qos, retain, status })
     }
 
-    /// Which session carries it: the one that is named, else the first.
+    /// The session that carries the messages: the named one, else the first.
     fn telemetry_session(&mut self, modem: &Place<'_>, place: &Place<'_>) -> Option<Name> {
         let names: Vec<&str> =
             self.sessions_here(modem).into_iter().map(|(name, _)| name).collect();
         let Some(first) = names.first() else {
-            let message = "`telemetry` needs a session that carries it".to_owned();
+            let message = "`telemetry` needs a session".to_owned();
             self.error_at_name(place, message, Some("add `sessions:` to this modem"));
             return None;
         };
@@ -72,7 +63,7 @@ impl Build<'_> {
             }
             let known = names.contains(&text).then(|| Name::new(text)).flatten();
             known.ok_or_else(|| Fault {
-                text: format!("names `{shown}`, which is no session of this modem"),
+                text: format!("names `{shown}`, which is not a session of this modem"),
                 help: may_suggest.then(|| words::did_you_mean(text, &names)).flatten(),
             })
         })
@@ -114,7 +105,7 @@ impl Build<'_> {
         }
     }
 
-    /// Where `online` and `offline` stand; `Some(None)` where nobody wants that.
+    /// The topic of `online` and `offline`; `Some(None)` for no such topic.
     fn status_topic(
         &mut self,
         place: &Place<'_>,
@@ -131,8 +122,8 @@ impl Build<'_> {
             },
         };
         if status == topic {
-            let message = format!("`status` would be the topic of the state, `{topic}`");
-            let help = "give it one of its own: `status: …`, or `status: none`".to_owned();
+            let message = format!("`status` is the same topic as the state, `{topic}`");
+            let help = "write another topic, `status: …`, or `status: none`".to_owned();
             let key = if place.has("status") { "status" } else { "topic" };
             self.error(&place.at(key), message, Some(help));
             return None;
@@ -146,8 +137,9 @@ impl Build<'_> {
             let name = session.id.session.as_str();
             let will = modem.at("sessions").at(name).at("will");
             let message =
-                "`will` has no place beside `telemetry`, which says `offline` by it".to_owned();
-            let help = "take the will out, write `status: none` under `telemetry`, or let another \
+                "`will` is not allowed with `telemetry`, which uses the will for `offline`"
+                    .to_owned();
+            let help = "remove the will, write `status: none` under `telemetry`, or let another \
                         session carry it with `session:`";
             return self.error_at_name(&will, message, Some(help));
         }

@@ -9,18 +9,18 @@ use super::build::{Build, Certificate, Place};
 use crate::pem;
 use crate::secret::{Ref, Rule};
 
-/// What a `tls` mapping gives.
+/// The values of a `tls` mapping.
 #[derive(Clone, Default)]
 pub(super) struct TlsKeys {
     ca: Option<Ref>,
     identity: Option<Identity>,
     insecure: Option<bool>,
-    /// One of them was given and is wrong: what is missing for it need not be told as well.
+    /// True if a value was given and is wrong. A message about missing values would then be noise.
     faulty: bool,
 }
 
 impl TlsKeys {
-    /// Whether it says by whom the broker's certificate must be signed, or that this does not matter.
+    /// Reports whether the broker's authority is known, or does not matter.
     pub(super) fn judges(&self) -> bool {
         self.ca.is_some() || self.insecure == Some(true) || self.faulty
     }
@@ -29,9 +29,9 @@ impl TlsKeys {
         self.identity.is_some() || self.faulty
     }
 
-    /// These keys, and for what they do not say those of `broker`.
+    /// These keys, completed by those of `broker`.
     pub(super) fn over(self, broker: &Self) -> Self {
-        // An authority of its own, or `insecure: false`, ends what the broker's `insecure: true` allows.
+        // The session's own authority, or `insecure: false`, overrides the broker's `insecure: true`.
         let insecure = match (self.insecure, &self.ca) {
             (Some(own), _) => Some(own),
             (None, Some(_)) => None,
@@ -46,7 +46,7 @@ impl TlsKeys {
         }
     }
 
-    /// What a session runs with; `None` where that was refused.
+    /// The TLS of a session; `None` after an error.
     pub(super) fn tls(self) -> Option<Tls> {
         (self.judges() && !self.faulty).then_some(Tls { ca: self.ca, identity: self.identity })
     }
@@ -57,17 +57,8 @@ impl Build<'_> {
         let ca = self.file(place, "ca", Rule::Certificates);
         let cert = self.file(place, "cert", Rule::Certificates);
         let key = self.file(place, "key", Rule::PrivateKey);
+        // Without a default: a session's own value has priority over that of its broker.
         let insecure = self.optional(place, "insecure", words::boolean);
-        for (has, lacks, is_lacking) in [
-            ("cert", "key", place.has("cert") && !place.has("key")),
-            ("key", "cert", place.has("key") && !place.has("cert")),
-        ] {
-            if is_lacking {
-                let message =
-                    format!("`{has}` needs `{lacks}`: a client certificate and its private key");
-                self.error_at_name(&place.at(has), message, None);
-            }
-        }
         if insecure == Some(true) {
             self.judge_insecure(place);
         }
@@ -88,16 +79,16 @@ impl Build<'_> {
         let place = &tls.at("insecure");
         if tls.has("ca") {
             let message = "`insecure: true` contradicts `ca`";
-            let help = "leave one of them out: with `ca` the broker's certificate is checked";
+            let help = "remove one of the two: with `ca` the agent checks the broker's certificate";
             return self.error(place, message, Some(help.to_owned()));
         }
         let message =
-            "`insecure: true`: whoever is on the way can read and change everything, passwords too";
-        let help = "give the authority's certificate: `ca: /etc/modemfleet/ca.pem`";
+            "`insecure: true`: a machine on the way can read and change everything, passwords too";
+        let help = "name the authority's certificate: `ca: /etc/modemfleet/ca.pem`";
         self.warn(place, message, Some(help.to_owned()));
     }
 
-    /// A file of certificates or a key: its path, or where a secret lies.
+    /// A file of certificates or a key: its path, or a reference to a secret.
     fn file(&mut self, parent: &Place<'_>, key: &str, rule: Rule) -> Option<Ref> {
         let Some(text) = parent.text(key) else { return self.secret(parent, key, rule) };
         let path = self.path(text);
@@ -114,7 +105,7 @@ impl Build<'_> {
         });
     }
 
-    /// Looks into the certificates: what is wrong with one may be cured while the agent runs, so that
+    /// Checks the certificates. A fault of one may be cured while the agent runs, so that
     /// these are warnings. A file that cannot be read was reported with the secrets.
     pub(super) fn judge_certificates(&mut self, now: SystemTime) {
         // Of a file that thousands of keys name the faults are looked for once.
@@ -137,7 +128,7 @@ impl Build<'_> {
     }
 }
 
-/// What is to be said of a certificate file, and what to do.
+/// The faults of a certificate file, each with its cure.
 fn faults(certificate: &Certificate, pem: &str, now: SystemTime) -> Vec<(String, &'static str)> {
     let mut faults = Vec::new();
     let file = certificate.file.place();
@@ -148,24 +139,27 @@ fn faults(certificate: &Certificate, pem: &str, now: SystemTime) -> Vec<(String,
         };
         if *until < now {
             let message = format!("a certificate in {file} expired on {}", day(*until));
-            faults.push((message, "renew it; modems refuse it, or the broker does"));
+            faults.push((
+                message,
+                "renew the certificate; modems or the broker refuse an expired one",
+            ));
         } else if *from > now {
             let message = format!("a certificate in {file} is not valid before {}", day(*from));
-            faults.push((message, "look at this machine's clock, else wait or renew it"));
+            faults.push((message, "check this machine's clock, or renew the certificate"));
         }
     }
     match &certificate.key {
         None if valid.len() > 1 => {
             let message = format!("{file} holds {} certificates", valid.len());
-            faults.push((message, "it is not known whether modems read more than the first"));
+            faults.push((message, "modems may read only the first certificate"));
         }
         None => {}
         Some(key) => {
             let fits = private_key(key).ok().and_then(|key| pem::belongs(&key, pem));
             if fits == Some(false) {
-                let message = format!("the private key in {} is not that of {file}", key.place());
-                faults
-                    .push((message, "`cert` and `key` have to be a pair; brokers refuse this one"));
+                let message =
+                    format!("the private key in {} does not belong to {file}", key.place());
+                faults.push((message, "`cert` and `key` must be a pair; brokers refuse this one"));
             }
         }
     }

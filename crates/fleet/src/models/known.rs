@@ -1,4 +1,4 @@
-//! The models that are known, and where each comes from.
+//! The known models, and the origin of each.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ pub struct Origin {
     pub file: String,
     /// The line, from 1.
     pub line: usize,
-    /// Whether the entry is one of the build, changed there.
+    /// True if the entry is one of the build, changed by the file.
     pub amends: bool,
 }
 
-/// All models, and where those come from that are not, or not wholly, of this build.
+/// All models, and the origins of those that are not, or not wholly, of this build.
 #[derive(Clone)]
 pub struct Models {
     /// The models with their profiles.
@@ -36,12 +36,12 @@ impl Models {
         Ok(Self { catalog, origins: BTreeMap::new(), built_in })
     }
 
-    /// Where an entry comes from; `None` for one of this build as it is.
+    /// The origin of an entry; `None` for an unchanged entry of this build.
     pub fn origin(&self, id: &str) -> Option<&Origin> {
         self.origins.get(id)
     }
 
-    /// Where an entry comes from, in words.
+    /// The origin of an entry, in words.
     pub fn origin_words(&self, id: &str) -> String {
         match self.origin(id) {
             None => "built in".to_owned(),

@@ -1,22 +1,22 @@
-//! What entries of the catalog do to one another, and claims that nothing can be behind.
+//! Effects of entries of the catalog on one another, and claims without a basis.
 //!
-//! What is wrong with one entry by itself is an error where it is read; here is what only shows beside others.
+//! A fault of a single entry is an error when its file is read. These remarks concern several entries.
 
 use modem::catalog::{Model, UsbLayout, normalised};
 use serde::Serialize;
 
 use super::Models;
 
-/// One thing that somebody should look at. None refuses the models.
+/// A remark for the operator. No remark refuses the models.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Which kind: `overlap`, `unreachable`, `usb`, `evidence`, `profile`.
     pub kind: &'static str,
     /// The entry it is about.
     pub model: String,
-    /// Where that entry comes from.
+    /// The origin of that entry.
     pub origin: String,
-    /// What was found, and what follows from it.
+    /// The finding and its consequence.
     pub message: String,
 }
 
@@ -38,7 +38,7 @@ pub fn lint(models: &Models) -> Vec<Finding> {
             models.catalog.profile(&model.profile).is_some_and(|p| p.mqtt().speaks_tls());
         if model.evidence.tls.is_some() && !speaks_tls {
             let message = format!(
-                "it claims something for TLS, and the profile {} opens no session over TLS",
+                "the entry has a basis for TLS, and the profile {} opens no session over TLS",
                 model.profile
             );
             find("evidence", message);
@@ -54,7 +54,7 @@ pub fn lint(models: &Models) -> Vec<Finding> {
     findings
 }
 
-/// What an entry says more than once, or leaves out.
+/// Remarks on repetitions in an entry, and on missing parts.
 fn within(models: &Models, model: &Model, find: &mut impl FnMut(&'static str, String)) {
     let starts: Vec<String> = model.cgmm.iter().map(|start| normalised(start)).collect();
     for (at, start) in starts.iter().enumerate() {
@@ -64,7 +64,7 @@ fn within(models: &Models, model: &Model, find: &mut impl FnMut(&'static str, St
         });
         if let Some((_, shorter)) = shorter {
             let message = format!(
-                "`{start}` is never what decides: `{shorter}` of the same entry fits all that it fits"
+                "`{start}` has no effect: `{shorter}` of the same entry matches the same modems and more"
             );
             find("unreachable", message);
         }
@@ -79,15 +79,15 @@ fn within(models: &Models, model: &Model, find: &mut impl FnMut(&'static str, St
             find("usb", message);
         }
     }
-    // Of a family that this build knows on a UART nobody expects one.
+    // A family that this build knows on a UART needs none.
     let mut siblings = models.siblings(model).filter_map(|id| models.catalog.model(id));
     if model.usb.is_empty() && !siblings.any(|known| known.usb.is_empty()) {
-        let message = "it has no USB layout: such a modem is reached by `match: { port: … }` only";
+        let message = "the entry has no USB layout: only `match: { port: … }` finds such a modem";
         find("usb", message.to_owned());
     }
 }
 
-/// Whether `model` takes modems that `other` would take.
+/// Reports modems of `other` that `model` takes.
 fn overlap(model: &Model, other: &Model, find: &mut impl FnMut(&'static str, String)) {
     for start in model.cgmm.iter().map(|start| normalised(start)) {
         let shorter = other.cgmm.iter().map(|start| normalised(start));
@@ -105,7 +105,7 @@ fn overlap(model: &Model, other: &Model, find: &mut impl FnMut(&'static str, Str
     }
 }
 
-/// Whether entries put the AT port of one USB id at different interfaces. Of several that agree with each other
+/// Reports entries with different AT interfaces for one USB id. Of several entries that agree with each other
 /// the first is named.
 fn usb_clash<'a>(
     model: &Model,

@@ -20,9 +20,9 @@ use crate::source::Source;
 use crate::tree::{self, Kind, Node};
 use crate::words::{Fault, did_you_mean, listed, one_of, quoted, shorten};
 
-static FILE: Keys = Keys::new("the file", &[plain("models", List(&Map(&ENTRY)))]);
+static FILE: Keys = Keys::plain("the file", &[plain("models", List(&Map(&ENTRY)))]);
 
-static ENTRY: Keys = Keys::new(
+static ENTRY: Keys = Keys::plain(
     "a model",
     &[
         plain("id", Scalar(Text)),
@@ -38,7 +38,7 @@ static ENTRY: Keys = Keys::new(
     ],
 );
 
-static LAYOUT: Keys = Keys::new(
+static LAYOUT: Keys = Keys::plain(
     "a USB layout",
     &[
         plain("id", Scalar(Text)),
@@ -48,15 +48,17 @@ static LAYOUT: Keys = Keys::new(
     ],
 );
 
-static WHEN: Keys =
-    Keys::new("`when`", &[plain("no_tty", List(&Scalar(Text))), plain("tty", List(&Scalar(Text)))]);
+static WHEN: Keys = Keys::plain(
+    "`when`",
+    &[plain("no_tty", List(&Scalar(Text))), plain("tty", List(&Scalar(Text)))],
+);
 
-static LIMITS: Keys = Keys::new(
+static LIMITS: Keys = Keys::plain(
     "`mqtt`",
     &[plain("clients", Scalar(Text)), plain("topic", Scalar(Text)), plain("payload", Scalar(Text))],
 );
 
-static EVIDENCE: Keys = Keys::new(
+static EVIDENCE: Keys = Keys::plain(
     "`evidence`",
     &[
         plain("identification", Scalar(Text)),
@@ -103,7 +105,7 @@ const MAX_INTERFACE: u64 = 31;
 const MAX_TOPIC: usize = 65_535;
 const MAX_CLIENTS: u8 = 16;
 
-/// Nothing is known of an entry but what its file says.
+/// The evidence of an entry without any.
 const NOTHING: Evidence = Evidence {
     identification: Basis::Inferred,
     mqtt: Basis::Inferred,
@@ -116,12 +118,12 @@ pub(super) fn shown(root: &Node, source: &Source) -> Shown {
     Shown::of(root, &FILE, &source.text)
 }
 
-/// Takes in what a file says; what is wrong goes to `report`, and then `models` is not to be used. Returns the
+/// Adds the entries of a file. Faults go to `report`, and after a fault `models` must not be used. Returns the
 /// tree, if there is one.
 pub(super) fn take(source: &Source, models: &mut Models, report: &mut Report) -> Option<Rc<Node>> {
     let root = tree::read(source, report)?;
     if root.kind == Kind::Null {
-        let help = "it needs `models:` with a list, or leave the file out".to_owned();
+        let help = "write `models:` with a list, or delete the file".to_owned();
         report.error(source, 0..0, "", "the file is empty", Some(help));
         return Some(root);
     }
@@ -156,7 +158,7 @@ struct Entry<'a> {
     report: &'a mut Report,
 }
 
-/// What an entry begins with.
+/// The base of an entry.
 enum Base {
     /// A known model, of which it changes something.
     Amends(Model),
@@ -174,7 +176,7 @@ impl Entry<'_> {
         if let Err(error) = self.models.catalog.put(model) {
             return self.refused(&error);
         }
-        // What amends an entry of this folder does not make it one of the build.
+        // An amended entry of this folder does not become one of the build.
         let amends = amends && self.models.built_in.contains(&id);
         let (line, _) = self.source.position(self.node.span.start);
         self.models.origins.insert(id, Origin { file: self.source.file.clone(), line, amends });
@@ -195,13 +197,13 @@ impl Entry<'_> {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let help = did_you_mean(&like, &known)
                 .unwrap_or_else(|| format!("known are {}", listed(&known, "and")));
-            self.error("like", format!("no model is called `{}`", shorten(&like)), Some(help));
+            self.error("like", format!("there is no model `{}`", shorten(&like)), Some(help));
             return None;
         };
         Some(Base::New(Some(model)))
     }
 
-    /// The whole model, and whether it amends one; `None` where something is missing or wrong.
+    /// The whole model, and true if it amends another; `None` if something is missing or wrong.
     fn model(&mut self, base: Base) -> Option<(Model, bool)> {
         let cgmm = self.list("cgmm", beginning);
         let usb = self.layouts();
@@ -220,7 +222,7 @@ impl Entry<'_> {
                 |name: &&String| !beginnings.iter().any(|n| normalised(n) == normalised(name));
             let kept: Vec<String> = base.cgmm.iter().filter(other).cloned().collect();
             beginnings = [kept, beginnings].concat();
-            // What the file says of a USB id is all there is to it.
+            // The layouts of the file replace all those of a USB id.
             let other = |old: &&UsbLayout| !layouts.iter().any(|new| new.id == old.id);
             let kept: Vec<UsbLayout> = base.usb.iter().filter(other).cloned().collect();
             layouts = [layouts, kept].concat();
@@ -231,8 +233,8 @@ impl Entry<'_> {
         if let Some(id) = id.as_ref().filter(|id| !amends && self.is_known(id)) {
             let key = if self.node.entry("id").is_some() { "id" } else { "cgmm" };
             let help =
-                format!("amend it by `id: {id}` without `like`, or give this one another `id`");
-            self.error(key, format!("there is a model `{id}` already"), Some(help));
+                format!("amend that model by `id: {id}` without `like`, or choose another `id`");
+            self.error(key, format!("the model `{id}` exists already"), Some(help));
         }
         let manufacturer = self.value(self.node, "", "manufacturer", words);
         let manufacturer = manufacturer.or_else(|| Some(base.as_ref()?.manufacturer.clone()));
@@ -276,7 +278,7 @@ impl Entry<'_> {
         }
         let help = did_you_mean(&name, &known)
             .unwrap_or_else(|| format!("known are {}", listed(&known, "and")));
-        self.error("profile", format!("no profile is called `{}`", shorten(&name)), Some(help));
+        self.error("profile", format!("there is no profile `{}`", shorten(&name)), Some(help));
         None
     }
 
@@ -309,10 +311,10 @@ impl Entry<'_> {
         let at = self.value(node, below, "at", interface);
         let secondary = self.value(node, below, "secondary", interface);
         for (key, help) in [
-            ("id", "`lsusb` shows it as VENDOR:PRODUCT"),
+            ("id", "`lsusb` shows the USB id as VENDOR:PRODUCT"),
             (
                 "at",
-                "give the number of the USB interface that speaks AT; `modemfleet scan` shows the ports",
+                "write the number of the USB interface that answers AT commands; `modemfleet scan` shows the ports",
             ),
         ] {
             if node.entry(key).is_none() {
@@ -350,7 +352,7 @@ impl Entry<'_> {
             tty: numbers("tty").unwrap_or_default(),
         };
         if when == When::default() {
-            let help = "write `when: { no_tty: [0, 1] }`: where these interfaces have no tty";
+            let help = "write `when: { no_tty: [0, 1] }` for a device whose interfaces 0 and 1 have no tty";
             let message = "`when` has no condition".to_owned();
             let path = self.at(&below);
             self.report.error(self.source, key.span.clone(), &path, message, Some(help.to_owned()));
@@ -384,12 +386,12 @@ impl Entry<'_> {
         let payload =
             limit("payload", most.map(|most| most.payload), mqtt.map(|mqtt| mqtt.payload));
         let clients = u8::try_from(clients?).ok()?;
-        // What a stack cannot send empty it cannot send empty for a sibling either.
+        // A stack that cannot send an empty payload cannot send one for a sibling either.
         let least_payload = mqtt.or(most).map_or(0, |mqtt| mqtt.least_payload);
         Some(MqttLimits { clients, topic: topic?, payload: payload?, least_payload })
     }
 
-    /// What a profile is known to carry: what the models of this build that name it have.
+    /// The limits of a profile: the most of any model of this build with this profile.
     fn most(&self, profile: &str) -> MqttLimits {
         let speaks = |id: &&String| {
             self.models.catalog.model(id).is_some_and(|model| model.profile == profile)
@@ -412,7 +414,7 @@ impl Entry<'_> {
         })
     }
 
-    /// What is not said rests on nothing; of an entry that is amended on what it rested on.
+    /// Evidence that the file leaves out is absent; for an amended entry the earlier evidence stays.
     fn evidence(&mut self, amended: Option<&Model>) -> Evidence {
         let mut evidence = amended.map_or(NOTHING, |model| model.evidence);
         let Some((_, node)) = self.node.entry("evidence") else { return evidence };
@@ -430,7 +432,7 @@ impl Entry<'_> {
             CatalogError::Claimed { other, .. } => {
                 format!("amend that entry with `id: {other}`, or give a longer beginning")
             }
-            _ => "give it another id".to_owned(),
+            _ => "choose another id".to_owned(),
         };
         let key = if matches!(error, CatalogError::Claimed { .. }) { "cgmm" } else { "id" };
         self.error(key, error.to_string(), Some(help));
@@ -504,7 +506,7 @@ impl Entry<'_> {
         self.report.error(self.source, span, &path, message, help);
     }
 
-    /// An error at the value of `key`, or at the entry where it has none.
+    /// An error at the value of `key`, or at the entry if the key has none.
     fn error(&mut self, key: &str, message: String, help: Option<String>) {
         let span = span_of(self.node, key);
         let path = self.at(key);
@@ -557,8 +559,8 @@ fn words(text: &str) -> Result<String, Fault> {
 fn beginning(text: &str) -> Result<String, Fault> {
     let text = quoted(text, MAX_WORDS)?;
     if normalised(&text).len() < MIN_BEGINNING {
-        let help = "write as much of the answer to `AT+CGMM` as tells this modem from others";
-        let fault = format!("must have {MIN_BEGINNING} characters at least, `SIMCOM_` not counted");
+        let help = "write enough of the answer to `AT+CGMM` to distinguish this model from others";
+        let fault = format!("must have at least {MIN_BEGINNING} characters after `SIMCOM_`");
         return Err(Fault::help(fault, help));
     }
     Ok(text)
@@ -570,7 +572,7 @@ fn usb_id(text: &str) -> Result<String, Fault> {
         Some((vendor, product)) if hex(vendor) && hex(product) => Ok(text.to_ascii_lowercase()),
         _ => Err(Fault::help(
             "must be VENDOR:PRODUCT, four hexadecimal digits each",
-            "write it in quotes, as `lsusb` shows it: `\"1e0e:9001\"`",
+            "write the USB id in quotes, as `lsusb` shows it: `\"1e0e:9001\"`",
         )),
     }
 }
@@ -584,7 +586,7 @@ fn interface(text: &str) -> Result<u8, Fault> {
 
 fn number(text: &str, most: usize) -> Result<usize, Fault> {
     let number = modem::reply::parse_uint(text).and_then(|number| usize::try_from(number).ok());
-    number.filter(|number| (1..=most).contains(number)).ok_or_else(|| {
-        Fault::new(format!("must be 1 to {most}, which is what this profile carries"))
-    })
+    number
+        .filter(|number| (1..=most).contains(number))
+        .ok_or_else(|| Fault::new(format!("must be 1 to {most}, the most of this profile")))
 }

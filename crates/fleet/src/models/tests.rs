@@ -1,4 +1,4 @@
-//! Overlay files: what they may say, and what is said of those that are wrong.
+//! Overlay files: good ones, and the messages about bad ones.
 
 use super::*;
 
@@ -98,7 +98,7 @@ fn a_whole_entry_needs_no_other() {
     assert_eq!(models.siblings(model).next(), Some("ec25"));
 }
 
-/// A file, and what is said of it.
+/// A file, and the message about it.
 const WRONG: &[(&str, &str)] = &[
     ("", "1:1 : the file is empty"),
     ("modls: []", "1:1 modls: unknown key `modls` in the file | did you mean `models`?"),
@@ -107,7 +107,7 @@ const WRONG: &[(&str, &str)] = &[
     ("models:\n  - sim7600\n", "2:5 models[0]: "),
     (
         "models:\n  - { like: sim760, cgmm: [A-1] }",
-        "2:13 models[0].like: no model is called `sim760` | did you mean `sim7600`?",
+        "2:13 models[0].like: there is no model `sim760` | did you mean `sim7600`?",
     ),
     (
         "models:\n  - { like: sim7600 }",
@@ -115,15 +115,15 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "models:\n  - { id: sim8200, like: sim7600, cgmm: [A-1] }",
-        "2:11 models[0].id: there is a model `sim8200` already | amend it by `id: sim8200` without `like`",
+        "2:11 models[0].id: the model `sim8200` exists already | amend that model by `id: sim8200` without `like`",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [SIMCOM_SIM8200] }",
-        "2:28 models[0].cgmm: there is a model `sim8200` already",
+        "2:28 models[0].cgmm: the model `sim8200` exists already",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [SIMCOM_X] }",
-        "2:29 models[0].cgmm[0]: `cgmm` must have 3 characters",
+        "2:29 models[0].cgmm[0]: `cgmm` must have at least 3 characters",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [] }",
@@ -149,7 +149,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], usb: [{ id: 1e0e:1 }] }",
-        "this layout has no `at` | give the number of the USB interface",
+        "this layout has no `at` | write the number of the USB interface",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], usb: [{ id: \"1e0e:0001\", at: 99 }] }",
@@ -165,7 +165,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], profile: cmqtt }",
-        "models[0].profile: no profile is called `cmqtt` | known are `sim7600`, `sim8200`",
+        "models[0].profile: there is no profile `cmqtt` | known are `sim7600`, `sim8200`",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], mqtt: { clients: 9 } }",
@@ -197,7 +197,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME] }\n  - { like: ec25, cgmm: [acme] }",
-        "3:25 models[1].cgmm: there is a model `acme` already",
+        "3:25 models[1].cgmm: the model `acme` exists already",
     ),
     (
         "models:\n  - { id: a-1, like: sim7600, cgmm: [ACME] }\n  - { id: b-1, like: ec25, cgmm: [acme] }",
@@ -252,7 +252,7 @@ fn the_files_of_a_folder_are_read_in_their_order() {
     fs::create_dir(folder.path().join("30-c.yaml")).unwrap();
     write("40-d.yaml", "models: [{ like: sim7600 }]");
     let error = option.load(&plugins).err().unwrap().to_string();
-    assert!(error.contains("30-c.yaml") && error.contains("it is no file"), "{error}");
+    assert!(error.contains("30-c.yaml") && error.contains("not a regular file"), "{error}");
     assert!(error.contains("40-d.yaml:1:10") && error.contains("no `cgmm`"), "{error}");
 
     let gone = Folder { dir: Some(folder.path().join("gone")) };
@@ -276,7 +276,7 @@ fn entries_are_held_against_each_other() {
         ),
         (
             "models: [{ id: acme, like: ec25, cgmm: [ACME, ACME4G] }]",
-            "unreachable acme: `ACME4G` is never what decides: `ACME` of the same entry fits all that it fits",
+            "unreachable acme: `ACME4G` has no effect: `ACME` of the same entry matches the same modems and more",
         ),
         (
             "models: [{ id: acme, like: ec25, cgmm: [ACME], usb: [{ id: \"1e0e:9011\", at: 2 }] }]",
@@ -284,7 +284,7 @@ fn entries_are_held_against_each_other() {
         ),
         (
             "models: [{ id: acme, like: ec25, cgmm: [ACME], usb: [] }]",
-            "usb acme: it has no USB layout",
+            "usb acme: the entry has no USB layout",
         ),
         (
             "models: [{ id: acme, like: ec25, cgmm: [ACME], usb: [{ id: \"1234:5678\", at: 2, when: { tty: [0] } }, { id: \"1234:5678\", at: 3, when: { tty: [0] } }] }]",
@@ -292,7 +292,7 @@ fn entries_are_held_against_each_other() {
         ),
         (
             "models: [{ id: acme, like: sim7020, cgmm: [ACME], usb: [{ id: \"1234:5678\", at: 0 }], evidence: { tls: manual } }]",
-            "evidence acme: it claims something for TLS, and the profile sim7020 opens no",
+            "evidence acme: the entry has a basis for TLS, and the profile sim7020 opens no",
         ),
     ] {
         let found = found(text);

@@ -233,7 +233,7 @@ fn a_folder_that_cannot_be_made_yet_is_tried_again() {
     let (_, hold) = desk.attach("s");
     desk.ask(hold.subscribe(vec![("t".to_owned(), 1)])).unwrap();
     desk.put("t", "1").unwrap();
-    desk.writer.lose_ground();
+    desk.writer.lose_file();
     assert!(desk.put("t", "2").is_err());
     desk.pass(Duration::from_secs(6));
     assert_eq!(desk.put("t", "3"), Ok(2));
@@ -274,4 +274,55 @@ fn a_first_number_behind_the_last_is_damage_and_later_messages_are_kept() {
     desk.put("t", "4").unwrap();
     let mut desk = desk.killed();
     assert_eq!(desk.read("r", None).0, ["4"]);
+}
+
+#[test]
+fn what_is_gone_with_a_file_is_counted_and_numbers_go_on() {
+    let mut desk = Desk::new();
+    for n in 1..=3 {
+        desk.put("t", &n.to_string()).unwrap();
+    }
+    desk.writer.lose_file();
+    for file in ["inbox.db", "inbox.db-wal", "inbox.db-shm"] {
+        // The connection that ended may have removed the log.
+        drop(std::fs::remove_file(desk.config.dir.join(file)));
+    }
+    desk.pass(Duration::from_secs(5));
+    assert_eq!(desk.put("t", "after"), Ok(4));
+    let stat = desk.inbox.stat();
+    assert_eq!((stat.messages, stat.dropped.damaged, stat.corruptions), (1, 3, 0));
+}
+
+#[test]
+fn files_that_are_taken_away_are_noticed_and_what_comes_after_is_kept() {
+    for gone in ["inbox.db-wal", "inbox.db", ""] {
+        let mut desk = Desk::with(|config| config.dir = config.dir.join("inbox"));
+        let (_, hold) = desk.attach("s");
+        desk.ask(hold.subscribe(vec![("t".to_owned(), 1)])).unwrap();
+        desk.put("t", "1").unwrap();
+        desk.put("t", "2").unwrap();
+        let dir = desk.config.dir.clone();
+        match gone {
+            "" => std::fs::rename(&dir, desk.dir.path().join("elsewhere")).unwrap(),
+            file => std::fs::remove_file(dir.join(file)).unwrap(),
+        }
+        desk.pass(Duration::from_secs(1));
+        desk.pump();
+        let stat = desk.inbox.stat();
+        assert_eq!((stat.messages, stat.dropped.damaged), (0, 2), "{gone}");
+        assert_eq!(desk.put("t", "3"), Ok(3), "{gone}");
+        drop(hold);
+        let mut desk = desk.killed();
+        let (attached, hold) = desk.attach("s");
+        assert!(attached.present, "{gone}");
+        assert_eq!(desk.pull(&hold, attached.position), [("3".to_owned(), 1)], "{gone}");
+    }
+}
+
+#[test]
+fn a_second_opener_is_refused_without_the_lock_file_too() {
+    let desk = Desk::new();
+    std::fs::remove_file(desk.config.dir.join("inbox.lock")).unwrap();
+    let second = Desk::open(Arc::clone(&desk.dir), desk.config.clone(), Arc::clone(&desk.now));
+    assert!(matches!(second.err(), Some(OpenError::Locked { .. })));
 }

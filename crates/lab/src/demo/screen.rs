@@ -119,7 +119,7 @@ fn size() -> (usize, usize) {
 
 fn counts(tally: &Tally, reading: &Reading) -> String {
     format!(
-        "handed in {}, acknowledged {}, received {}, duplicates {}, in the queue {}",
+        "published {}, acknowledged {}, received {}, duplicates {}, in the queue {}",
         tally.handed_in, reading.acknowledged, tally.received, tally.duplicates, reading.queued
     )
 }

@@ -90,8 +90,8 @@ fn words(deed: Deed) -> &'static str {
     match deed {
         Deed::Unplug => "unplugged",
         Deed::Plug => "plugged in again",
-        Deed::Hang => "hangs: it takes what is written and answers nothing",
-        Deed::Resume => "goes on",
+        Deed::Hang => "hangs: it accepts commands and answers nothing",
+        Deed::Resume => "answers again",
     }
 }
 

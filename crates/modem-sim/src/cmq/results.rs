@@ -90,7 +90,7 @@ impl Client {
     /// Prints a received message. A message larger than the buffer is dropped.
     fn message_came(&mut self, unit: &mut Unit, topic: &str, payload: &[u8]) {
         if topic.len() + payload.len() + 7 > self.buffer {
-            tracing::debug!("a message is larger than the buffer, and is dropped");
+            tracing::debug!("a message is larger than the buffer and is dropped");
             return;
         }
         let (length, shown) = if self.digits {

@@ -116,7 +116,7 @@ impl Clients {
         }
         match client.buffer.keep(topic, payload) {
             Some(number) => unit.urc(&format!("+QMTRECV: {index},{number}")),
-            None => tracing::debug!(index, "no room for one more message until one is read"),
+            None => tracing::debug!(index, "no room for another message until one is read"),
         }
     }
 

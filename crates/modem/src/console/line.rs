@@ -33,14 +33,14 @@ pub enum Unreadable {
     #[error("does not begin with AT")]
     NotAt,
     /// Letters that each modem replaces in its own way, or a control byte.
-    #[error("holds a byte beyond printable ASCII")]
+    #[error("has a byte beyond printable ASCII")]
     NotAscii,
     /// A quotation mark is missing, text follows a mark directly, or a backslash stands between
     /// marks.
-    #[error("holds quotation marks that do not pair for every reader")]
+    #[error("has quotation marks that do not pair in every reading")]
     Quotes,
     /// A command has an unknown form.
-    #[error("holds a command in none of the forms of V.250")]
+    #[error("has a command in none of the forms of V.250")]
     Form,
 }
 

@@ -54,9 +54,9 @@ impl Commands {
         match tokio::time::timeout(limit, run).await {
             Ok(Ok(reply)) => self.replied(reply, result.as_ref()),
             Ok(Err(error)) => self.failed(error),
-            Err(_) => {
-                Outcome::failed("its turn did not come: the port is busy, or the modem is mute")
-            }
+            Err(_) => Outcome::failed(
+                "its turn did not come: the port is busy, or the modem does not answer",
+            ),
         }
     }
 
@@ -89,7 +89,7 @@ impl Commands {
             }
             ExchangeError::Failed { failure: Failure::NoPrompt, .. } => Outcome {
                 code: Some(FinalCode::Ok.to_string()),
-                ..Outcome::failed("the modem asked for no data, which was not sent")
+                ..Outcome::failed("the modem did not ask for the data, so they were not sent")
             },
             ExchangeError::Failed { failure, .. } => Outcome::failed(failure.to_string()),
         }

@@ -118,7 +118,7 @@ impl CommandRule {
     /// Creates the rule of a name that only URCs have. The tasks that wait for it must get its
     /// lines, so it is neither a command nor an answer.
     pub const fn unasked(name: &'static str) -> Self {
-        let why = "is what the modem says by itself, and no command";
+        let why = "is an unsolicited line of the modem and not a command";
         Self { is_unasked: true, ..Self::harms(name, why).in_every_form() }
     }
 

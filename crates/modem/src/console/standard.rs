@@ -2,20 +2,20 @@
 
 use super::rule::CommandRule;
 
-const ECHO: &str = "changes how the modem answers, by which its answers are understood";
-const STORED: &str = "sets back or stores what the modem keeps over a reset";
+const ECHO: &str = "changes the form of the modem's answers, which the agent relies on";
+const STORED: &str = "resets or stores settings that last over a reset";
 const CALL: &str =
-    "is about a call: the port may answer nothing until it ends, and it may cost money";
-const PIN: &str = "spends a try of the SIM's PIN or PUK, of which there are few";
+    "concerns a call: the port may answer nothing until the call ends, and it may cost money";
+const PIN: &str = "uses one of the few tries of the SIM's PIN or PUK";
 const MONEY: &str = "sends something that may cost money or change the SIM's contract";
-const CARD: &str = "speaks to the SIM itself, whose PIN and files it can spend or change";
-const BOOT: &str = "switches the radio or the modem off, or boots it";
-const LINE: &str = "changes how the port speaks: it might answer nothing any more";
-const CONTEXT: &str = "changes the connection that the sessions run over";
-const NETWORK: &str = "chooses or searches a network: the connection is interrupted for it";
-const REPORTS: &str = "changes what the modem reports by itself, which the agent has set";
-const CLOCK: &str = "sets the clock, by which certificates are checked";
-const MESSAGES: &str = "changes the stored messages, or which of them are marked as read";
+const CARD: &str = "talks to the SIM itself: it can use up tries of the PIN and change files";
+const BOOT: &str = "switches the radio or the modem off, or restarts the modem";
+const LINE: &str = "changes the settings of the port, which may then answer nothing";
+const CONTEXT: &str = "changes the connection that the sessions use";
+const NETWORK: &str = "selects or searches a network, which interrupts the connection";
+const REPORTS: &str = "changes the modem's unsolicited reports, which the agent has set";
+const CLOCK: &str = "sets the clock, against which certificates are checked";
+const MESSAGES: &str = "changes the stored messages, or marks them as read";
 
 pub(super) const RULES: &[CommandRule] = &[
     // V.250 §6: only the identification commands just read.

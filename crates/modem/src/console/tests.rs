@@ -237,3 +237,13 @@ fn data_has_the_length_that_its_command_announces() {
     let too_much = "x".repeat(MAX_DATA + 1);
     assert!(matches!(ask("AT+NEVERHEARD", Some(&too_much), true), Err(Refusal::Length)));
 }
+
+#[test]
+fn the_script_of_a_recording_only_reads() {
+    for question in crate::script::STANDARD {
+        let order = judge(question.command, ConsoleContext::Shared)
+            .unwrap_or_else(|refusal| panic!("{}: {refusal}", question.command));
+        assert!(order.is_harmless() && !order.takes_turn, "{}", question.command);
+        assert_eq!(order.shown(), question.command);
+    }
+}

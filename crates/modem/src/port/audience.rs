@@ -98,7 +98,7 @@ impl Audience {
             // The lines so far still fit: the modem is only asked to make sure.
             Cause::Doubt | Cause::Booted | Cause::ResultTimeout => {
                 self.observer.precaution();
-                tracing::debug!(?cause, "the modem is asked whether it is in step");
+                tracing::debug!(?cause, "checking whether the modem is in step");
             }
             _ => {
                 self.observer.desync();

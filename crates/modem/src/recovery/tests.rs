@@ -183,7 +183,7 @@ const CASES: &[(&str, Available, &str, &str)] = &[
     // --- the network
     ("no registration", ALL, "lost registered", "radio_cycle radio_cycle!"),
     (
-        "a modem that boots looks for a network first",
+        "a modem that boots searches for a network first",
         ALL,
         "lost lost +59s lost +1s lost +4m lost",
         "radio_cycle wait:1m wait:1m -radio_cycle wait:5m modem_reset",

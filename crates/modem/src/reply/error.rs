@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// No line of the reply is the answer to the command.
-    #[error("reading the reply to {command}: no {wanted} in it")]
+    #[error("reading the reply to {command}: it has no {wanted}")]
     Missing {
         /// The command that was sent, for example `AT+CSQ`.
         command: &'static str,

@@ -157,9 +157,9 @@ impl Stat {
     /// Returns the end of a sentence about a modem that has no data.
     pub const fn in_words(self) -> &'static str {
         match self {
-            Self::NotRegistered => "not registered in a network, and not looking for one",
+            Self::NotRegistered => "not registered in a network, and not searching for one",
             Self::Home | Self::HomeCsfbNotPreferred => "registered at home",
-            Self::Searching => "not registered in a network: it is searching",
+            Self::Searching => "not registered in a network: searching",
             Self::Denied => "the network denies data to this SIM or this modem",
             Self::Unknown => "not registered in a network: out of coverage",
             Self::Roaming | Self::RoamingCsfbNotPreferred => "registered in a foreign network",

@@ -51,16 +51,16 @@ pub fn cme_meaning(code: u16) -> Option<&'static str> {
 /// Returns advice after a `+CME ERROR` that an operator can cure.
 pub fn cme_advice(code: u16) -> Option<&'static str> {
     Some(match code {
-        3 => "another program may use the modem, or the SIM's plan does not allow it",
-        10 => "insert a SIM, or look at its tray: most cards were put in the wrong way round",
-        11 => "give the PIN in the fleet file (`pin: {file: …}`), or switch it off on a phone",
+        3 => "another program may use the modem, or the SIM's plan does not allow this",
+        10 => "insert a SIM, or check its tray: most often the card is the wrong way round",
+        11 => "set the PIN in the fleet file (`pin: {file: …}`), or switch it off in a phone",
         12 => "unlock the SIM with its PUK in a phone; the agent never tries a PUK",
         13 | 15 => {
             "try the SIM in a phone; if it works there, clean its contacts, then try another"
         }
-        14 => "wait: a SIM is busy for some seconds after a boot; the agent asks again by itself",
+        14 => "wait: a SIM is busy for some seconds after a boot; the agent tries again by itself",
         16 => "the PIN is wrong and is not tried again; correct the file, or change the SIM",
-        30 | 31 => "check antenna and signal, and whether the operator has a network here",
+        30 | 31 => "check antenna and signal, and whether the operator has coverage here",
         32 | 54 => "the network refuses this SIM: is its contract active, is roaming allowed?",
         103 | 105 | 106 => "the network refuses this SIM or this modem: ask the operator",
         107 | 108 | 111..=115 => "the SIM's contract does not cover this network: ask the operator",

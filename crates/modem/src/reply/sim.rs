@@ -170,28 +170,28 @@ impl Lock {
         Some(match self {
             Self::PhSimPin => "the modem is locked to another SIM (PH-SIM PIN)",
             Self::PhFsimPin => {
-                "the modem is locked to the first SIM that it ever had (PH-FSIM PIN)"
+                "the modem is locked to the first SIM that was inserted (PH-FSIM PIN)"
             }
             Self::PhFsimPuk => {
-                "the modem is locked to the first SIM that it ever had, and after wrong codes wants its unblocking key (PH-FSIM PUK)"
+                "the modem is locked to the first SIM that was inserted, and after wrong codes needs its unblocking key (PH-FSIM PUK)"
             }
             Self::PhNetPin => "the modem is locked to another operator's SIMs (PH-NET PIN)",
             Self::PhNetPuk => {
-                "the modem is locked to another operator's SIMs, and after wrong codes wants its unblocking key (PH-NET PUK)"
+                "the modem is locked to another operator's SIMs, and after wrong codes needs its unblocking key (PH-NET PUK)"
             }
             Self::PhNetsubPin => {
                 "the modem is locked to SIMs of a part of a network (PH-NETSUB PIN)"
             }
             Self::PhNetsubPuk => {
-                "the modem is locked to SIMs of a part of a network, and after wrong codes wants its unblocking key (PH-NETSUB PUK)"
+                "the modem is locked to SIMs of a part of a network, and after wrong codes needs its unblocking key (PH-NETSUB PUK)"
             }
             Self::PhSpPin => "the modem is locked to another provider's SIMs (PH-SP PIN)",
             Self::PhSpPuk => {
-                "the modem is locked to another provider's SIMs, and after wrong codes wants its unblocking key (PH-SP PUK)"
+                "the modem is locked to another provider's SIMs, and after wrong codes needs its unblocking key (PH-SP PUK)"
             }
             Self::PhCorpPin => "the modem is locked to one company's SIMs (PH-CORP PIN)",
             Self::PhCorpPuk => {
-                "the modem is locked to one company's SIMs, and after wrong codes wants its unblocking key (PH-CORP PUK)"
+                "the modem is locked to one company's SIMs, and after wrong codes needs its unblocking key (PH-CORP PUK)"
             }
             _ => return None,
         })

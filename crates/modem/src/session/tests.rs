@@ -316,7 +316,7 @@ async fn a_stack_without_tls_is_never_asked_to_open_in_the_clear() {
 async fn a_modem_that_did_not_take_the_triple_once_is_asked_again() {
     let mut rig = Rig::new(&[Turn::NoTriple], &[]);
     let down = rig.phase(SessionPhase::BackingOff).await;
-    assert!(down.reason.unwrap().contains("leave `aliauth` out, and the agent signs"));
+    assert!(down.reason.unwrap().contains("remove `aliauth`, and the agent signs"));
     rig.phase(SessionPhase::Connected).await;
     assert_eq!(rig.stack.times("open").len(), 2);
 }

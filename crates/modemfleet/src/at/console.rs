@@ -65,7 +65,7 @@ impl<'a> Console<'a> {
                     outcome = &mut saying => break outcome?,
                     said = self.urcs.next() => show(&said)?,
                     _ = self.interrupt.recv() => {
-                        complain("given up; the port finishes what was sent");
+                        complain("stopped waiting; the port finishes the command");
                         return Ok(Verdict::Bad);
                     }
                 }
@@ -99,7 +99,7 @@ impl<'a> Console<'a> {
         }
         out.flush()?;
         if let Some(failure) = &outcome.failure {
-            complain(&format!("no whole answer: {}", printable(failure)));
+            complain(&format!("no complete answer: {}", printable(failure)));
         }
         if outcome.ok {
             return Ok(Verdict::Good);
@@ -128,14 +128,16 @@ pub(super) fn lines(said: &Said) -> Vec<String> {
         Said::Urc(Heard { line, data: Some(data) }) => {
             vec![format!("! {}", printable(line)), format!("! {}", payload(data))]
         }
-        Said::Missed(count) => vec![format!("! ({count} more were missed)")],
-        Said::End => vec!["! (nothing more is heard: the port or the agent is gone)".to_owned()],
+        Said::Missed(count) => vec![format!("! ({count} more lines were missed)")],
+        Said::End => {
+            vec!["! (no more unsolicited lines: the port or the agent is gone)".to_owned()]
+        }
     }
 }
 
 fn payload(data: &[u8]) -> String {
     let shown = data.get(..SHOWN_DATA).unwrap_or(data);
     let rest = data.len().saturating_sub(shown.len());
-    let more = if rest == 0 { String::new() } else { format!(" … ({rest} bytes more)") };
+    let more = if rest == 0 { String::new() } else { format!(" … ({rest} more bytes)") };
     format!("{}{more}", printable(&String::from_utf8_lossy(shown)))
 }

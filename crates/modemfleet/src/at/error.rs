@@ -8,7 +8,7 @@ use modem::probe::ProbeError;
 
 /// The reason why the console ends early.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AtError {
+pub(crate) enum AtError {
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]
@@ -22,11 +22,11 @@ pub(super) enum AtError {
     },
     #[error(transparent)]
     Port(#[from] ProbeError),
-    #[error("what answers there is no modemfleet agent, or one of another version")]
+    #[error("the server there is not a modemfleet agent, or has another version")]
     Strange,
     #[error("the models of this build are broken")]
     Catalog(#[from] modem::catalog::CatalogError),
-    #[error("`--data` answers one command, and there are several")]
+    #[error("`--data` needs a single command, but several were given")]
     DataOfMany,
     #[error("could not read {from}")]
     Input {
@@ -34,7 +34,7 @@ pub(super) enum AtError {
         from: String,
         source: io::Error,
     },
-    #[error("line {number} of the script asks for {length} bytes, and less follows")]
+    #[error("line {number} of the script needs {length} bytes of data, but fewer follow")]
     ShortScript {
         /// The line's number, counted from 1.
         number: u64,

@@ -108,7 +108,7 @@ fn next_line(input: &mut impl BufRead) -> io::Result<Option<Zeroizing<String>>> 
         return Ok(None);
     }
     let line = std::str::from_utf8(&line)
-        .map_err(|_fault| io::Error::new(io::ErrorKind::InvalidData, "a line is no text"))?;
+        .map_err(|_fault| io::Error::new(io::ErrorKind::InvalidData, "a line is not text"))?;
     Ok(Some(Zeroizing::new(line.to_owned())))
 }
 

@@ -21,9 +21,9 @@ const PATH: &str = "/api/v1/at";
 const AGENT: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
 
 /// The path of commands to the modem.
-pub(super) struct AtClient<'a> {
+pub(crate) struct AtClient<'a> {
     /// Facts about the commands.
-    pub(super) commands: &'a Commands,
+    pub(crate) commands: &'a Commands,
     way: Way<'a>,
 }
 
@@ -33,17 +33,17 @@ enum Way<'a> {
 }
 
 impl<'a> AtClient<'a> {
-    pub(super) fn of_agent(client: Client, modem: &'a str, commands: &'a Commands) -> Self {
+    pub(crate) fn of_agent(client: Client, modem: &'a str, commands: &'a Commands) -> Self {
         let client = Box::new(client.with_json(AGENT));
         Self { commands, way: Way::Agent { client, modem } }
     }
 
-    pub(super) fn alone(at: At, commands: &'a Commands) -> Self {
+    pub(crate) fn alone(at: At, commands: &'a Commands) -> Self {
         Self { commands, way: Way::Port(at) }
     }
 
     /// Checks if a line may be sent, before its data is typed.
-    pub(super) fn check(&self, line: &str, dangerous: bool) -> Result<(), AtError> {
+    pub(crate) fn check(&self, line: &str, dangerous: bool) -> Result<(), AtError> {
         let context = match self.way {
             Way::Agent { .. } => ConsoleContext::Shared,
             Way::Port(_) => ConsoleContext::Own,
@@ -57,7 +57,7 @@ impl<'a> AtClient<'a> {
     ///
     /// # Cancel safety
     /// If the future is dropped, the task that has the port withdraws the command, or finishes it.
-    pub(super) async fn say(&mut self, wish: Wish) -> Result<Outcome, AtError> {
+    pub(crate) async fn say(&mut self, wish: Wish) -> Result<Outcome, AtError> {
         let command = self.commands.shown(&wish.line);
         let refused = |refusal| AtError::Refused { command, refusal };
         match &mut self.way {
@@ -90,7 +90,7 @@ impl<'a> AtClient<'a> {
 const ON_ITS_WAY: Duration = Duration::from_millis(30);
 
 /// The source of the modem's URCs.
-pub(super) enum UrcListener {
+pub(crate) enum UrcListener {
     Agent(Box<Events>),
     Port(Hearing),
     /// The source has ended.
@@ -98,7 +98,7 @@ pub(super) enum UrcListener {
 }
 
 /// A URC, or a note that URCs were missed.
-pub(super) enum Said {
+pub(crate) enum Said {
     Urc(Heard),
     /// The number of URCs that were missed.
     Missed(u64),
@@ -107,13 +107,13 @@ pub(super) enum Said {
 }
 
 impl UrcListener {
-    pub(super) async fn of_agent(client: &Client, modem: &str) -> Result<Self, ClientError> {
+    pub(crate) async fn of_agent(client: &Client, modem: &str) -> Result<Self, ClientError> {
         let path = format!("{PATH}?modem={}", encode(modem));
         client.events(&path).await.map(|events| Self::Agent(Box::new(events)))
     }
 
     /// Returns the time after an answer in which earlier URCs may still arrive.
-    pub(super) fn lag(&self) -> Duration {
+    pub(crate) fn lag(&self) -> Duration {
         match self {
             Self::Agent(_) => ON_ITS_WAY,
             Self::Port(_) | Self::Deaf => Duration::ZERO,
@@ -124,7 +124,7 @@ impl UrcListener {
     ///
     /// # Cancel safety
     /// A dropped call takes nothing.
-    pub(super) async fn next(&mut self) -> Said {
+    pub(crate) async fn next(&mut self) -> Said {
         let said = match self {
             Self::Deaf => return std::future::pending().await,
             Self::Port(hearing) => match hearing.next().await {

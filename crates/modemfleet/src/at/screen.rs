@@ -15,7 +15,7 @@ const INSIST: &str = "--dangerous ";
 /// Reads commands until Ctrl-D. A failed command does not end the console.
 pub(super) async fn run(console: &mut Console<'_>, args: &Args) -> Result<Verdict, AtError> {
     let mut terminal = Terminal::new()?;
-    complain("Ctrl-D ends; `--dangerous LINE` sends a line whatever it does");
+    complain("Ctrl-D ends the console; `--dangerous LINE` sends also a line that may do harm");
     let done = ask(console, &mut terminal, args).await;
     terminal.save();
     done
@@ -63,7 +63,7 @@ async fn send(console: &mut Console<'_>, command: &str, insists: bool) -> Result
     console.client.check(command, wish.dangerous)?;
     if let Some(length) = console.client.commands.data_length(command) {
         let Some(data) = data(length).await? else {
-            complain("given up; nothing was sent");
+            complain("cancelled; nothing was sent");
             return Ok(());
         };
         wish.data = Some(data);
@@ -92,7 +92,7 @@ async fn type_line(
 /// that: typing does not block the port.
 async fn data(length: usize) -> Result<Option<Zeroizing<Vec<u8>>>, AtError> {
     loop {
-        complain(&format!("{length} bytes of data; Esc or Ctrl-C gives up, and nothing is sent"));
+        complain(&format!("{length} bytes of data; Esc or Ctrl-C cancels, and nothing is sent"));
         let Typed::Line(line) = read_data("> ".to_owned()).await? else { return Ok(None) };
         let data = Zeroizing::new(line.into_bytes());
         if data.len() == length {

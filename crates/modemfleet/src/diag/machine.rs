@@ -119,7 +119,7 @@ async fn ask(program: &str, args: &[&str]) -> Result<String, String> {
     let output = match timeout(PATIENCE, command.output()).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(format!("there is no program {program}"));
+            return Err(format!("the program {program} is not installed"));
         }
         Ok(Err(error)) => return Err(failed(format!("failed: {error}"))),
         Err(_) => return Err(failed(format!("took more than {} s", PATIENCE.as_secs()))),

@@ -27,8 +27,9 @@ const EXAMPLES: &str = "Examples:
   modemfleet profiles explain --usb 1e0e:9011
   modemfleet profiles explain --model SIMCOM_SIM7600G-H
 
-The USB id picks the port, AT+CGMM the entry: the longest beginning wins. A TTY is opened and asked.
-Exit codes: 0 an entry fits, 1 none does, or the modem did not tell, 2 wrong usage or models.";
+The USB id selects the port. The answer to AT+CGMM selects the entry: the one with the longest \
+matching beginning wins. A TTY is opened to ask for both.
+Exit codes: 0 an entry matches, 1 no entry matches, or the modem gave no answer, 2 wrong usage or models.";
 
 /// The origin of a layout without a profile.
 const WITHOUT_PROFILE: &str = "built in, without a profile";
@@ -37,13 +38,13 @@ const WITHOUT_PROFILE: &str = "built in, without a profile";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The modem's AT port, which is opened to ask.
+    /// The modem's AT port, which is opened to ask for its identity.
     #[arg(value_name = "TTY", required_unless_present_any = ["usb", "model"], conflicts_with_all = ["usb", "model"])]
     tty: Option<PathBuf>,
-    /// The device's id as `lsusb` shows it.
+    /// The device's id, as `lsusb` prints it.
     #[arg(long, value_name = "VID:PID")]
     usb: Option<String>,
-    /// What the modem answers to AT+CGMM.
+    /// The modem's answer to AT+CGMM.
     #[arg(long, value_name = "STR")]
     model: Option<String>,
     /// Print one JSON object.
@@ -111,7 +112,9 @@ pub(super) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     if let Some(id) = &args.usb {
         let hex = |part: &str| part.len() == 4 && part.bytes().all(|b| b.is_ascii_hexdigit());
         if !id.split_once(':').is_some_and(|(vendor, product)| hex(vendor) && hex(product)) {
-            complain(&format!("--usb {id:?} is no VENDOR:PRODUCT of four hexadecimal digits each"));
+            complain(&format!(
+                "--usb {id:?} is not VENDOR:PRODUCT with four hexadecimal digits each"
+            ));
             return wrong();
         }
         explained.usb_id = Some(id.to_ascii_lowercase());
@@ -154,7 +157,7 @@ impl Explained {
             Err(error) => {
                 let hint = match &error {
                     ProbeError::Open(open) if open.busy().is_some() => {
-                        "; `modemfleet scan` shows what a running agent knows of it"
+                        "; `modemfleet scan` shows the running agent's data about it"
                     }
                     _ => "",
                 };
@@ -214,8 +217,8 @@ impl Explained {
             let known: Vec<&str> = models.catalog.models().map(|model| model.id.as_str()).collect();
             let hint = did_you_mean(&name, &known).map(|hint| format!(" ({hint})"));
             return Some(format!(
-                "no entry fits{}; if it speaks like a model of `modemfleet profiles list`, a file in the folder of \
-                 models makes it known:\n\nmodels:\n  - like: MODEL\n    cgmm: [{}]",
+                "no entry matches{}; if the modem speaks like a model of `modemfleet profiles list`, add it with a file in \
+                 the folder of models (/etc/modemfleet/models.d, docs/models.md):\n\nmodels:\n  - like: MODEL\n    cgmm: [{}]",
                 hint.unwrap_or_default(),
                 quoted(cgmm)
             ));
@@ -225,7 +228,8 @@ impl Explained {
         }
         let id = self.usb_id.as_ref().filter(|_| self.layouts.is_empty())?;
         Some(format!(
-            "no entry has this USB id; a file in the folder of models gives it to one:\n\n\
+            "no entry has this USB id; add it to an entry with a file in the folder of models \
+             (/etc/modemfleet/models.d, docs/models.md):\n\n\
              models:\n  - id: MODEL\n    usb: [{{ id: \"{id}\", at: NUMBER }}]"
         ))
     }
@@ -243,7 +247,7 @@ impl Explained {
             let interface = self.interface.map(|number| format!(", interface {number}"));
             say(format!("USB id   {id}{}", interface.unwrap_or_default()));
         } else if self.tty.is_some() {
-            say("USB id   none: it is no port of a USB device".to_owned());
+            say("USB id   none: the port does not belong to a USB device".to_owned());
         }
         for Layout { model, at, secondary, when, holds, origin } in &self.layouts {
             let secondary = secondary.map(|number| format!(", secondary {number}"));
@@ -269,7 +273,7 @@ impl Explained {
             });
         }
         if let Some(untold) = &self.untold {
-            say(format!("CGMM     not told: {}", printable(untold)));
+            say(format!("CGMM     not known: {}", printable(untold)));
         }
         if let Some(cure) = &self.cure {
             say(format!("\n{cure}"));

@@ -115,7 +115,7 @@ impl Watch {
             // It may have been acknowledged just now, but its time was over before.
             let standing = match receipt {
                 Ok(Ok(receipt)) => words(&receipt),
-                _ => "the agent does not say where it stands".to_owned(),
+                _ => "the agent does not know the state of the message".to_owned(),
             };
             say(id, *line, &format!("no acknowledgement within {after}: {standing}"));
         }
@@ -157,7 +157,9 @@ impl Watch {
     fn lose_stream(&mut self, error: Option<&ClientError>) {
         if self.events.take().is_some() {
             let why = error.map_or("it ended".to_owned(), ToString::to_string);
-            complain(&format!("the agent's stream of outcomes broke off ({why}); asking again"));
+            complain(&format!(
+                "the agent's stream of outcomes was interrupted ({why}); asking again"
+            ));
         }
         self.again = Instant::now() + AGAIN;
     }
@@ -176,7 +178,7 @@ impl Watch {
         match self.receipt(id).await {
             Ok(receipt) => self.take(&receipt),
             Err(error) if error.is_refusal_of("unknown_message") => {
-                self.lose(id, "the agent does not know it any more");
+                self.lose(id, "the agent does not know the message any more");
             }
             Err(error) => {
                 self.lose_stream(Some(&error));
@@ -238,8 +240,8 @@ fn say(id: &str, line: Option<u64>, words: &str) {
 /// Returns the state of a message in words for a terminal.
 fn words(receipt: &Receipt) -> String {
     let told = match &receipt.standing {
-        Standing::Waiting { .. } => "it waits in the queue".to_owned(),
-        Standing::Given { path, .. } => format!("it was given to {path}"),
+        Standing::Waiting { .. } => "the message waits in the queue".to_owned(),
+        Standing::Given { path, .. } => format!("the message is being delivered by {path}"),
         Standing::Acknowledged { path, by: By::Broker, .. } => {
             format!("acknowledged by the broker of {path}")
         }
@@ -247,7 +249,7 @@ fn words(receipt: &Receipt) -> String {
             format!("accepted by the modem of {path}; at QoS 0 no broker acknowledges it")
         }
         Standing::DeadLetter { reason, words, .. } => {
-            format!("set aside ({reason}): {words}; see `modemfleet queue inspect --set-aside`")
+            format!("dead letter ({reason}): {words}; see `modemfleet queue inspect --set-aside`")
         }
         Standing::Dropped { reason, .. } => format!("dropped: {}", because(reason)),
     };
@@ -257,8 +259,8 @@ fn words(receipt: &Receipt) -> String {
 fn because(reason: &str) -> &str {
     match reason {
         "full" => "the queue was full",
-        "expired" => "its time to live was over",
-        "age" => "it was older than the queue keeps any",
+        "expired" => "its time to live had passed",
+        "age" => "it was older than the queue's max_age",
         "purged" => "an operator removed it",
         "damaged" => "it could not be read from a damaged file",
         reason => reason,

@@ -22,7 +22,7 @@ pub(super) enum QueueError {
     NoMessage(&'static str),
     #[error("{0}")]
     Usage(&'static str),
-    #[error("what answers is no modemfleet agent, or one of another version")]
+    #[error("the server is not a modemfleet agent, or has another version")]
     Strange,
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -17,7 +17,7 @@ pub(super) fn run(place: &Place, repair: bool, json: bool) -> Result<ExitCode, Q
     let config = match &place.dir {
         Some(dir) => queue::Config::new(dir),
         None => place.of_fleet()?.ok_or(QueueError::Usage(
-            "fsck reads the queue's folder: name it with `--dir`, or its fleet file with `--config`",
+            "fsck reads the queue's folder: give it with `--dir`, or the fleet file with `--config`",
         ))?,
     };
     let config = folder(config)?;
@@ -41,7 +41,7 @@ pub(super) fn run(place: &Place, repair: bool, json: bool) -> Result<ExitCode, Q
                 "saved {saved} messages, lost {lost}; the damaged file is kept in {kept}"
             )?;
         } else if !sound {
-            complain("a start of the agent saves what can be read, and so does `--repair`");
+            complain("a start of the agent saves the readable messages, and so does `--repair`");
         }
     }
     Ok(if sound || repaired.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

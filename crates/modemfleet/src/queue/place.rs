@@ -16,8 +16,8 @@ pub(super) const API: &str = "/api/v1/queue";
 pub(super) struct Place {
     #[command(flatten)]
     pub(super) target: Target,
-    /// The queue's folder: read and written here, whether or not an agent runs.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "url", "token_file"], help_heading = "Where the agent is")]
+    /// The queue's folder, which this command opens itself, whether or not an agent runs.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "url", "token_file"], help_heading = "Address of the agent")]
     pub(super) dir: Option<PathBuf>,
 }
 

@@ -115,7 +115,7 @@ impl Means {
                 if let Some(group) = group {
                     let _ = kill_process_group(group, Signal::KILL);
                 }
-                Answer::Failed(format!("{} took over {:?}", path.display(), self.patience))
+                Answer::Failed(format!("{} took longer than {:?}", path.display(), self.patience))
             }
         }
     }
@@ -126,14 +126,14 @@ impl Means {
         let own = geteuid().as_raw();
         let look = |path: &Path| match fs::symlink_metadata(path) {
             Ok(is) if is.is_symlink() => Err(format!(
-                "{} is a link, and links are not followed; put what it leads to in its place",
+                "{} is a link, and links are not followed; replace it with its target",
                 path.display()
             )),
             Ok(is) if is.uid() != 0 && is.uid() != own => {
                 Err(format!("{} does not belong to root", path.display()))
             }
             Ok(is) if is.mode() & OTHERS_WRITE != 0 => {
-                Err(format!("others than its owner may write {}", path.display()))
+                Err(format!("other users than the owner can write to {}", path.display()))
             }
             Ok(is) => Ok(is),
             Err(error) => Err(format!("{}: {error}", path.display())),
@@ -159,8 +159,8 @@ async fn take_and_give_back(
         let Err(error) = set("1") else { return Ok(()) };
         if tries == TRIES {
             return Err(format!(
-                "the device is off, and was not given back in {TRIES} tries: {error}; write 1 to it, or plug the \
-                 device in again"
+                "the device is off, and could not be switched on again in {TRIES} tries: {error}; write 1 to it, or \
+                 unplug the device and plug it in again"
             ));
         }
         tries += 1;
@@ -263,7 +263,7 @@ mod tests {
         let pid = place.dir.path().join("pid");
         place.script("slow", &format!("sleep 600 & echo $! > {}; wait", pid.display()), 0o755);
         let Answer::Failed(words) = place.ask("power slow").await else { panic!() };
-        assert!(words.contains("took over"), "{words}");
+        assert!(words.contains("took longer than"), "{words}");
         let child = fs::read_to_string(pid).unwrap();
         let state = format!("/proc/{}/stat", child.trim());
         for _ in 0..500 {
@@ -281,9 +281,9 @@ mod tests {
         let place = Place::new();
         Place::refused(&place.ask("power none").await, "No such file");
         place.script("group", "true", 0o775);
-        Place::refused(&place.ask("power group").await, "may write");
+        Place::refused(&place.ask("power group").await, "can write");
         place.script("world", "true", 0o757);
-        Place::refused(&place.ask("power world").await, "may write");
+        Place::refused(&place.ask("power world").await, "can write");
         place.script("data", "true", 0o644);
         Place::refused(&place.ask("power data").await, "not a program");
         let good = place.script("good", "true", 0o755);
@@ -293,7 +293,7 @@ mod tests {
         Place::refused(&place.ask("power folder").await, "not a program");
         assert_eq!(place.ask("power good").await, Answer::Done);
         mode(&place.means.scripts, 0o777);
-        Place::refused(&place.ask("power good").await, "may write");
+        Place::refused(&place.ask("power good").await, "can write");
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use super::error::ScanError;
 use agent::modems::devices::{self, DeviceReport};
 use agent::modems::factory;
 use api::client::{DEFAULT_CONFIG, Target, TargetError};
-use discovery::{self, Search, Sightings};
+use discovery::{self, Search, Sightings, WantedModems};
 use fleet::Secrets;
 use fleet::models::Models;
 
@@ -44,18 +44,22 @@ impl Around {
                 .map_err(|problems| TargetError::Config { rendered: problems.render(false) })
         };
         let fleet = file.map(load).transpose()?.map(|loaded| loaded.fleet);
+        Ok(Self::look(fleet.as_ref().map(factory::wanted_modems).unwrap_or_default(), models))
+    }
+
+    /// Looks for these modems, and at all others.
+    pub(super) fn look(wanted: WantedModems, models: Models) -> Self {
         let (told, sightings) = watch::channel(Sightings::default());
         let search = Search {
             catalog: watch::channel(Arc::new(models.catalog)).1,
-            wanted: watch::channel(fleet.as_ref().map(factory::wanted_modems).unwrap_or_default())
-                .1,
+            wanted: watch::channel(wanted).1,
             is_thorough: true,
             sightings: told,
         };
         let mut task = JoinSet::new();
         let stop = CancellationToken::new();
         task.spawn(discovery::run(search, stop.clone()));
-        Ok(Self { sightings, stop, task })
+        Self { sightings, stop, task }
     }
 
     /// Returns all devices after each was probed.
@@ -93,7 +97,7 @@ impl Around {
         let why = match self.task.join_next().await {
             Some(Ok(Err(error))) => error,
             Some(Err(error)) => anyhow!(error),
-            Some(Ok(Ok(()))) | None => anyhow!("it ended by itself"),
+            Some(Ok(Ok(()))) | None => anyhow!("it ended unexpectedly"),
         };
         ScanError::Discovery(why)
     }

@@ -31,12 +31,12 @@ pub(super) fn ports(device: &DeviceReport) -> String {
 pub(super) fn notes(device: &DeviceReport) -> Vec<String> {
     let mut notes: Vec<String> = device.busy().map(|busy| busy.to_string()).collect();
     if device.duplicate_imei {
-        notes.push("another modem here tells the same IMEI".to_owned());
+        notes.push("another modem here reports the same IMEI".to_owned());
     }
     if device.flapping {
         let returns = device.returns;
         notes.push(format!(
-            "came and went {returns} times within ten minutes: look at the supply and the cable"
+            "was unplugged and plugged in again {returns} times within ten minutes: check power supply and cable"
         ));
     }
     // A busy port is the reason too, and is printed only once.

@@ -15,7 +15,7 @@ pub(crate) enum ScanError {
     Target(#[from] TargetError),
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("what answers at {DEVICES} is no modemfleet agent, or one of another version")]
+    #[error("the server at {DEVICES} is not a modemfleet agent, or has another version")]
     Strange(#[from] serde_json::Error),
     #[error(transparent)]
     Models(#[from] ModelsError),

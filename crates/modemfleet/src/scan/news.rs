@@ -84,12 +84,15 @@ fn changes(old: Option<&DeviceReport>, new: &DeviceReport) -> Vec<(&'static str,
     let busy = |device: &DeviceReport| device.busy().collect::<Vec<_>>();
     if old.map(busy).unwrap_or_default() != busy(new) {
         let words: Vec<String> = new.busy().map(|busy| busy.to_string()).collect();
-        let words =
-            if words.is_empty() { "is in use by nobody else".to_owned() } else { words.join(", ") };
+        let words = if words.is_empty() {
+            "is not in use by another program".to_owned()
+        } else {
+            words.join(", ")
+        };
         changes.push(("busy", words));
     }
     if new.duplicate_imei && !old.is_some_and(|old| old.duplicate_imei) {
-        changes.push(("duplicate_imei", "another modem here tells the same IMEI".to_owned()));
+        changes.push(("duplicate_imei", "another modem here reports the same IMEI".to_owned()));
     }
     if let Some(reason) = &new.reason
         && old.is_none_or(|old| old.reason != new.reason)
@@ -150,12 +153,12 @@ mod tests {
             (
                 &full,
                 &[
-                    "  1-1 another modem here tells the same IMEI",
+                    "  1-1 another modem here reports the same IMEI",
                     "+ 1-2 1e0e:9001",
                     "  1-2 has ttyUSB6 at",
                     "  1-2 is a SIMCOM_SIM7600G-H, IMEI 861234560000005",
                     "  1-2 /dev/ttyUSB6 is in use by Modem\u{fffd}[2J (pid 812)",
-                    "  1-2 another modem here tells the same IMEI",
+                    "  1-2 another modem here reports the same IMEI",
                     "  1-2 /dev/ttyUSB6 does not answer AT commands",
                 ],
             ),

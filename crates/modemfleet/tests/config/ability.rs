@@ -23,7 +23,7 @@ fn what_a_sim7020_cannot_do_is_refused_where_the_file_says_that_it_is_one() {
         format!("      a: {{ broker: lab, subscribe: [ {{ filter: ¶{} }} ] }}\n", "f".repeat(129));
     refused(&[
         (nb_iot(TWO), "`north` has 2 sessions, and its model, sim7020, holds one session"),
-        (nb_iot(TWO), "move it to another modem"),
+        (nb_iot(TWO), "move the session to another modem"),
         (
             matched("port: /dev/ttyS1, model: SIM7020E", TWO),
             "its model, sim7020, holds one session",

@@ -13,6 +13,7 @@ mod ability;
 mod budget;
 mod commands;
 mod hostile;
+mod keys;
 mod problems;
 mod recorded;
 mod routes;

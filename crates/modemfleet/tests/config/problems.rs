@@ -8,14 +8,14 @@ use super::*;
 fn what_is_taken_with_a_warning() {
     for (marked, phrase) in [
         (top("queue: { when_full: ¶drop_oldest }"), "deletes messages"),
-        (top("queue: { fsync: ¶off }"), "a power loss takes acknowledged messages"),
+        (top("queue: { fsync: ¶off }"), "a power loss takes accepted messages"),
         (
             aliyun("        host: ¶a1zjhbLfSbW.iot-as-mqtt.cn-shanghai.aliyuncs.com\n"),
             "belongs to the product `a1zjhbLfSbW`",
         ),
         (
             routes("  - { topic: \"#\", to: [bench/lab] }\n  - { topic: ¶a, to: [bench/lab] }\n"),
-            "never taken",
+            "takes all its topics",
         ),
         (north("    radio: leave\n    apn: ¶a\n"), "has no effect beside `radio: leave`"),
     ] {
@@ -244,8 +244,8 @@ fn a_flood_of_faults_stays_short() {
     let rendered = problems.to_string();
     assert!(rendered.lines().count() < 1000);
     assert!(
-        rendered.ends_with("after 100 errors the rest of the file is not judged"),
+        rendered.ends_with("after 100 errors the rest of the file is not checked"),
         "{rendered}"
     );
-    assert!(problems.places().ends_with("is not judged"));
+    assert!(problems.places().ends_with("is not checked"));
 }

@@ -10,7 +10,7 @@ fn batched(key: &str) -> String {
 fn values_of_routes() {
     refused(&[
         (routes("  - { topic: a, to: [¶nort/cloud] }\n"), "did you mean `north/cloud`"),
-        (routes("  - { topic: a, to: [¶north] }\n"), "name one of its sessions: `north/cloud`"),
+        (routes("  - { topic: a, to: [¶north] }\n"), "name a session of that modem: `north/cloud`"),
         (routes("  - { topic: a, to: [bench/lab, ¶bench/lab] }\n"), "stands twice"),
         (routes("  - { topic: a, ¶to: [] }\n"), "at least one session"),
         (routes("  - { topic: a, to: ¶bench/lab }\n"), "must be a list"),
@@ -31,11 +31,11 @@ fn values_of_routes() {
         ),
         (
             routes("  - { topic: a, to: [bench/lab], publish_as: ¶a$ }\n"),
-            "has a `$` that begins no `${name}`",
+            "has a `$` without a `${name}`",
         ),
         (
             routes("  - { topic: a, to: [bench/lab], policy: all, ¶hold_down: 1s }\n"),
-            "means nothing",
+            "has no effect",
         ),
         (routes("  - { topic: a, to: [bench/lab], hold_down: ¶5 }\n"), "hold_down"),
         (routes("  - { topic: a, to: [bench/lab], fail_back: ¶yes }\n"), "fail_back"),

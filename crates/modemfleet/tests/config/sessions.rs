@@ -77,7 +77,7 @@ fn values_of_sessions_at_alibaba() {
             session(
                 "        broker: ali\n        product_key: k\n        device_name: n\n        device_secret: ¶8f663b38\n",
             ),
-            "must not stand in this file",
+            "must not be in this file",
         ),
         (
             session(

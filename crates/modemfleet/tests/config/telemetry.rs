@@ -45,16 +45,16 @@ fn telemetry_that_cannot_be_told_is_refused() {
     let plain = |telemetry: &str| with(telemetry, "        broker: lab\n");
     assert!(parse(&with("{ status: none }", own_will)).is_ok());
     refused(&[
-        (with("{}", &own_will.replace("will:", "¶will:")), "no place beside `telemetry`"),
+        (with("{}", &own_will.replace("will:", "¶will:")), "not allowed with `telemetry`"),
         (north("    ¶telemetry: {}\n"), "needs a session"),
-        (plain("{ session: ¶t }"), "no session of this modem"),
+        (plain("{ session: ¶t }"), "not a session of this modem"),
         (plain("{ every: ¶10 }"), "needs a unit"),
         (plain("{ every: ¶2d }"), "must be"),
         (plain("{ topic: ¶\"a/#\" }"), "not a filter"),
         (plain("{ topic: ¶\"${site}/x\" }"), "unknown variable ${site}"),
         (plain("{ topic: ¶\"${id}/x\" }"), "unknown variable ${id}"),
-        (plain("{ topic: ¶a/status }"), "the topic of the state"),
-        (plain("{ topic: a/b, status: ¶a/b }"), "the topic of the state"),
+        (plain("{ topic: ¶a/status }"), "the same topic as the state"),
+        (plain("{ topic: a/b, status: ¶a/b }"), "the same topic as the state"),
         (plain("{ status: ¶\"a/+\" }"), "not a filter"),
         (plain("{ ¶interval: 1m }"), "unknown key"),
     ]);

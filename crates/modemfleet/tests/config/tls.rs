@@ -11,12 +11,12 @@ fn what_tls_needs_and_what_it_has_no_place_beside() {
     };
     let aws = "mqtts://a1b2-ats.iot.eu-central-1.amazonaws.com";
     refused(&[
-        (broker("{ url: ¶mqtts://b:8883 }"), "`tls: { insecure: true }` takes anyone"),
+        (broker("{ url: ¶mqtts://b:8883 }"), "`tls: { insecure: true }` accepts that"),
         (at("{ url: ¶mqtts://b }", "{ broker: lab }"), "TLS needs `tls: { ca: … }`"),
         (at("{ url: ¶mqtts://b, tls: { insecure: false } }", "{ broker: lab }"), "TLS needs"),
         (
             at("{ url: mqtts://b }", "{ broker: lab, tls: ¶{ cert: c, key: k } }"),
-            "the certificate of the authority that signed the broker's",
+            "the certificate of the authority that signed the broker's certificate",
         ),
         (
             at(
@@ -40,7 +40,7 @@ fn what_tls_needs_and_what_it_has_no_place_beside() {
         (broker("{ url: mqtts://b, tls: ¶x }"), "must be a mapping"),
         (
             broker("{ url: mqtts://b, tls: { ca: ¶\"-----BEGIN CERTIFICATE-----\" } }"),
-            "not what is in it",
+            "not its content",
         ),
         (broker("{ url: ¶ssl://b }"), "write `mqtts://b`"),
         (top("brokers:\n  ¶lab: { provider: aws }"), "`lab` needs `url`"),
@@ -52,7 +52,7 @@ fn what_tls_needs_and_what_it_has_no_place_beside() {
         ),
         (
             broker(&format!("{{ provider: aws, url: {aws}, ¶username: u }}")),
-            "beside `provider: aws`",
+            "not allowed with `provider: aws`",
         ),
         (
             at(&format!("{{ provider: aws, url: {aws}, tls: {{ ca: x }} }}"), "¶{ broker: lab }")
@@ -80,7 +80,7 @@ fn what_tls_needs_and_what_it_has_no_place_beside() {
         assert!(parse(&taken).is_ok(), "{taken}\n{}", parse(&taken).unwrap_err());
     }
     let insecure = at("{ url: mqtts://b, tls: { insecure: ¶true } }", "{ broker: lab }");
-    expect(&insecure, Severity::Warning, "whoever is on the way can read and change everything");
+    expect(&insecure, Severity::Warning, "a machine on the way can read and change everything");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn certificates_are_looked_into() {
         (&old, &good, &key, "expired on 2021-01-01"),
         (&young, &good, &key, "is not valid before 2059-01-01"),
         (&good, &old, &other, "expired on 2021-01-01"),
-        (&good, &good, &other, "is not that of"),
+        (&good, &good, &other, "does not belong to"),
         (&format!("{good}{old}"), &good, &key, "holds 2 certificates"),
         (&key, &good, &key, "error: `ca`: "),
         (&key, &good, &key, "holds no certificate in PEM form"),

@@ -46,19 +46,19 @@ impl Copying<'_> {
         let next = buckets.keys().map(|id| id.0).max().unwrap_or(0).saturating_add(1);
         let new =
             |id: i64, lane: &str| Bucket::empty(BucketId(id), Arc::from(lane), DEFAULT_PRIORITY);
-        let (stray, torn) = (new(next, NO_LANE), new(next.saturating_add(1), ASIDE));
-        let (stray_id, torn_id) = (stray.id, torn.id);
+        let (stray, aside) = (new(next, NO_LANE), new(next.saturating_add(1), ASIDE));
+        let (stray_id, aside_id) = (stray.id, aside.id);
         buckets.insert(stray_id, stray);
         let known = buckets.values();
         let mut known: Vec<Bucket> =
             known.map(|it| Bucket::empty(it.id, Arc::clone(&it.lane), it.priority)).collect();
-        let aside = |it: &&Bucket| *it.lane == *ASIDE && it.priority == DEFAULT_PRIORITY;
-        let torn_id = known.iter().find(aside).map_or(torn_id, |it| it.id);
-        if torn_id == torn.id {
-            known.push(torn);
+        let is_aside = |it: &&Bucket| *it.lane == *ASIDE && it.priority == DEFAULT_PRIORITY;
+        let aside_id = known.iter().find(is_aside).map_or(aside_id, |it| it.id);
+        if aside_id == aside.id {
+            known.push(aside);
         }
         let mut tally = Tally::new(known);
-        let keys = self.wreck.keys();
+        let (keys, set_aside) = (self.wreck.keys(), self.wreck.set_aside());
         let mut count = Count::default();
         for batch in keys.chunks(BATCH) {
             made.begin()?;
@@ -66,11 +66,15 @@ impl Copying<'_> {
                 let Some(mut stored) = self.wreck.message(*key) else { continue };
                 let lane = buckets.get(&stored.at.bucket).map(|it| Arc::clone(&it.lane));
                 if lane.is_none() {
-                    stored.at.bucket = stray_id;
+                    // A message that was set aside is not to be sent, whatever else is lost.
+                    let is_aside = set_aside.contains(&stored.at.seq);
+                    stored.at.bucket = if is_aside { aside_id } else { stray_id };
                 }
-                let is_torn = !stored.intact && lane.as_deref() != Some(ASIDE);
+                let is_torn = !stored.intact
+                    && stored.at.bucket != aside_id
+                    && lane.as_deref() != Some(ASIDE);
                 if is_torn {
-                    stored.at.bucket = torn_id;
+                    stored.at.bucket = aside_id;
                 }
                 // Two rows of the same id are impossible; the first row stays.
                 if made.restore(&stored)? {

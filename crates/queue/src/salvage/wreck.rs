@@ -1,6 +1,10 @@
 //! The readable part of a damaged file, or of a file of an earlier format.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
 
 use rusqlite::{Connection, OpenFlags, Row};
 
@@ -8,7 +12,7 @@ use crate::{
     error::OpenError,
     layout::Layout,
     message::{MAX_PRIORITY, OVERHEAD},
-    order::BucketId,
+    order::{BucketId, Seq},
     row::{STORED, Stored, stored, to_u64},
     schema::failed,
     tally::Bucket,
@@ -225,6 +229,16 @@ impl Wreck {
         );
         let all = buckets.values().map(|bucket: &Bucket| bucket.held.messages).sum();
         (buckets, whole.then_some(all))
+    }
+
+    /// Returns the places of the messages that were set aside, as far as they are readable.
+    pub(super) fn set_aside(&self) -> HashSet<Seq> {
+        let mut places = HashSet::new();
+        self.both_ways("select seq from aside order by seq", |row| {
+            places.insert(row.get(0)?);
+            Ok(())
+        });
+        places
     }
 
     /// Returns the message of this key, if readable; its bytes may be torn.

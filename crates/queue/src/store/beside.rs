@@ -9,7 +9,7 @@ use crate::{
     layout::Layout,
     message::{Key, MessageId},
     order::Seq,
-    record::{self, Record, Seen},
+    record::{self, Departed, KnownKey},
     row::{Located, message_id, to_u64},
     trace::State,
 };
@@ -68,7 +68,7 @@ impl Store {
     }
 
     /// Returns the message of this idempotency key.
-    pub(crate) fn recall(&mut self, key: &str) -> rusqlite::Result<Option<Seen>> {
+    pub(crate) fn recall(&mut self, key: &str) -> rusqlite::Result<Option<KnownKey>> {
         let found = self.records.recall(&self.conn, key)?;
         if found.is_some() || self.layout == Layout::Current {
             return Ok(found);
@@ -78,7 +78,7 @@ impl Store {
             .prepare_cached("select id from seen where key = ?")?
             .query_row([key], |row| message_id(row, 0))
             .optional()?;
-        Ok(id.map(Seen::of_earlier_format))
+        Ok(id.map(KnownKey::of_earlier_format))
     }
 
     /// Remembers the key of a message whose first copy is `at`.
@@ -106,13 +106,13 @@ impl Store {
     }
 
     /// Returns the outcome of the message of this id, if it left lately.
-    pub(crate) fn record(&self, id: MessageId) -> rusqlite::Result<Option<Record>> {
+    pub(crate) fn record(&self, id: MessageId) -> rusqlite::Result<Option<Departed>> {
         let seq = match self.layout {
             Layout::Current => Some(self.seq_of(id)?),
             Layout::Released => record::seq_of(&self.conn, id)?,
         };
         let found = seq.map_or(Ok(None), |seq| record::find(&self.conn, seq))?;
-        Ok(found.filter(|record| record.id == id))
+        Ok(found.filter(|departed| departed.id == id))
     }
 
     /// Writes and commits existing data, with the space that a message would need.

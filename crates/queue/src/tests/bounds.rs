@@ -79,6 +79,25 @@ async fn drop_oldest_spares_leased_and_higher_ones() {
 }
 
 #[tokio::test]
+async fn what_is_leased_is_not_evicted_once_passed_over_messages_are_looked_at_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = full(dir.path(), WhenFull::DropOldest);
+    let first = store(&queue, sized(4, 300)).await;
+    let passed = store(&queue, sized(4, 300)).await;
+    let last = store(&queue, sized(4, 300)).await;
+    assert_eq!(queue.lease("l", 9).await.unwrap().len(), 3);
+    assert!(queue.pass_over(passed).await.unwrap());
+    assert!(queue.look_again("l").await.unwrap());
+    // The lane begins from its first message again, and two of its messages are leased.
+    store(&queue, sized(4, 400)).await;
+    for leased in [first, last] {
+        assert!(queue.ack(leased, &"p".into()).await.unwrap(), "it was on its way");
+    }
+    assert!(!queue.ack(passed, &"p".into()).await.unwrap(), "it waited, and gave way");
+    assert_eq!((queue.stat().messages, queue.stat().dropped.full), (1, 1));
+}
+
+#[tokio::test]
 async fn nothing_is_evicted_in_vain() {
     let dir = tempfile::tempdir().unwrap();
     let queue = full(dir.path(), WhenFull::DropOldest);

@@ -89,3 +89,29 @@ async fn expired_messages_make_room() {
     clock.advance(60_000);
     store(&queue, sized(4, 900)).await;
 }
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_time_of_the_last_message_ages_no_other() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::default());
+    let aged = || Config {
+        max_age: Some(Duration::from_secs(60)),
+        ..config(dir.path(), 1 << 20, WhenFull::Reject)
+    };
+    let open = || Queue::open_with(aged(), clock.clock(), |_| {}).unwrap();
+    let queue = open();
+    store(&queue, message("first")).await;
+    store(&queue, expiring(&clock, "expires", 60_000)).await;
+    store(&queue, message("last")).await;
+    queue.close().await;
+    let conn = rusqlite::Connection::open(dir.path().join("queue.db")).unwrap();
+    let flip = "update message set appended_at = appended_at | (1 << 45)
+                where place = (select max(place) from message)";
+    assert_eq!(conn.execute(flip, []).unwrap(), 1);
+    drop(conn);
+    clock.advance(1_000);
+    let queue = open();
+    settle(&queue).await;
+    assert_eq!(queue.stat().dropped, crate::Dropped::default());
+    assert_eq!(payloads(&queue.lease("l", 9).await.unwrap()), ["first", "expires"]);
+    assert_eq!(queue.stat().aside.messages, 1);
+}

@@ -14,6 +14,8 @@ enum Op {
     Lease { lane: usize, limit: usize },
     Ack(usize),
     Release(usize),
+    PassOver(usize),
+    LookAgain(usize),
     Transfer(usize, usize),
     Advance(u64),
     Reopen,
@@ -34,6 +36,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..2usize, 1..4usize).prop_map(|(lane, limit)| Op::Lease { lane, limit }),
         2 => (0..64usize).prop_map(Op::Ack),
         3 => (0..64usize).prop_map(Op::Release),
+        2 => (0..64usize).prop_map(Op::PassOver),
+        2 => (0..2usize).prop_map(Op::LookAgain),
         2 => (0..64usize, 0..2usize).prop_map(|(nth, lane)| Op::Transfer(nth, lane)),
         1 => (30_000..90_000u64).prop_map(Op::Advance),
         1 => Just(Op::Reopen),
@@ -48,6 +52,14 @@ struct Held {
     size: u64,
     expires_at: Option<u64>,
     leased: bool,
+    /// Passed over: not leased again before the lane is looked at again.
+    passed: bool,
+}
+
+impl Held {
+    fn is_leasable(&self) -> bool {
+        !self.leased && !self.passed
+    }
 }
 
 /// The queue as a list in the order of append.
@@ -109,7 +121,7 @@ impl Model {
 
     fn lease(&mut self, lane: usize, limit: usize) -> Vec<MessageId> {
         let mut free: Vec<&mut Held> =
-            self.held.iter_mut().filter(|held| held.lane == lane && !held.leased).collect();
+            self.held.iter_mut().filter(|held| held.lane == lane && held.is_leasable()).collect();
         free.sort_by_key(|held| std::cmp::Reverse(held.priority));
         free.into_iter()
             .take(limit)
@@ -118,6 +130,11 @@ impl Model {
                 held.id
             })
             .collect()
+    }
+
+    fn look_again(&mut self, lane: usize) {
+        let of_lane = self.held.iter_mut().filter(|held| held.lane == lane);
+        of_lane.for_each(|held| held.passed = false);
     }
 
     /// Returns any earlier id, by number.
@@ -166,17 +183,32 @@ impl Run {
                 assert_eq!(found, leased.is_some());
                 leased.into_iter().for_each(|held| held.leased = false);
             }
+            Op::PassOver(nth) => {
+                let Some(id) = self.model.nth(nth) else { return };
+                let found = self.open().pass_over(id).await.unwrap();
+                let leased = self.model.held.iter_mut().find(|held| held.id == id && held.leased);
+                assert_eq!(found, leased.is_some());
+                leased.into_iter().for_each(|held| (held.leased, held.passed) = (false, true));
+            }
+            Op::LookAgain(lane) => {
+                self.open().look_again(LANES[lane]).await.unwrap();
+                self.model.look_again(lane);
+            }
             Op::Transfer(nth, lane) => {
                 let Some(id) = self.model.nth(nth) else { return };
                 let found = self.open().transfer(id, LANES[lane]).await.unwrap();
                 let held = self.model.held.iter_mut().find(|held| held.id == id);
                 assert_eq!(found, held.is_some());
-                held.into_iter().for_each(|held| (held.lane, held.leased) = (lane, false));
+                held.into_iter().for_each(|held| {
+                    (held.lane, held.leased, held.passed) = (lane, false, false);
+                });
             }
             Op::Advance(millis) => self.clock.advance(millis),
             Op::Reopen => {
                 self.queue = None;
-                self.model.held.iter_mut().for_each(|held| held.leased = false);
+                for held in &mut self.model.held {
+                    (held.leased, held.passed) = (false, false);
+                }
                 // Drops are counted since the queue was opened.
                 (self.model.full, self.model.expired) = (0, 0);
             }
@@ -222,7 +254,15 @@ impl Run {
                 if receipt.outcome == Outcome::Stored {
                     let id = receipt.id;
                     let expires_at = ttl.map(|ttl| self.clock.millis() + ttl);
-                    model.held.push(Held { id, lane, priority, size, expires_at, leased: false });
+                    model.held.push(Held {
+                        id,
+                        lane,
+                        priority,
+                        size,
+                        expires_at,
+                        leased: false,
+                        passed: false,
+                    });
                     model.ids.push(id);
                     model.keys.extend(key.map(|key| (key, id, size)));
                 }

@@ -19,14 +19,14 @@ impl Writer {
         now: i64,
         draft: &mut Draft,
     ) -> rusqlite::Result<bool> {
-        let Some(at) = self.find(id)? else { return Ok(false) };
-        let aside = self.tally.is_aside(at.bucket);
+        let Some(at) = self.contents.find(id, &self.store)? else { return Ok(false) };
+        let aside = self.contents.tally().is_aside(at.bucket);
         match change {
             Change::Ack { path, .. } => {
                 self.remove(at, draft)?;
                 self.end(&at, State::Acknowledged { path: Arc::clone(path) }, now, draft)?;
             }
-            Change::Purge if self.places.is_leased(id) => return Ok(false),
+            Change::Purge if self.contents.leases().is_leased(id) => return Ok(false),
             Change::Purge => {
                 self.remove(at, draft)?;
                 self.drop_message(&at, Reason::Purged, now, draft)?;
@@ -39,7 +39,9 @@ impl Writer {
             }
             Change::SetAside { .. } if aside => return Ok(false),
             Change::SetAside { reason, words } => {
-                let Some(lane) = self.tally.bucket(at.bucket).map(|it| Arc::clone(&it.lane)) else {
+                let Some(lane) =
+                    self.contents.tally().bucket(at.bucket).map(|it| Arc::clone(&it.lane))
+                else {
                     return Ok(false);
                 };
                 self.store.put_aside(at.seq, &lane, reason, words, now)?;
@@ -63,7 +65,7 @@ impl Writer {
         to: &str,
         draft: &mut Draft,
     ) -> rusqlite::Result<bool> {
-        let Some(gone) = self.tally.rename(from, to) else { return Ok(false) };
+        let Some(gone) = self.contents.rename(from, to) else { return Ok(false) };
         for bucket in gone {
             self.store.remove_bucket(bucket)?;
         }
@@ -75,17 +77,12 @@ impl Writer {
 
     /// Moves a message to another lane; a lease on it ends.
     fn move_to(&mut self, at: Located, lane: &str, draft: &mut Draft) -> rusqlite::Result<()> {
-        let priority = self.tally.bucket(at.bucket).map_or(DEFAULT_PRIORITY, |it| it.priority);
-        let bucket = self.tally.find_or_make(&Arc::from(lane), priority);
+        let known = self.contents.tally().bucket(at.bucket);
+        let priority = known.map_or(DEFAULT_PRIORITY, |it| it.priority);
+        let bucket = self.contents.bucket_of(lane, priority);
         self.store.rebucket(&at, bucket)?;
-        self.forget_head(at);
-        draft.undo.extend(self.places.forget(at));
-        self.tally.take(at.bucket, at.size);
-        self.tally.add(bucket, at.size);
-        // A second move of the same message in this transaction supersedes the first.
-        draft.arrivals.retain(|arrival| arrival.seq != at.seq);
-        draft.arrivals.push(Located { bucket, ..at });
-        draft.expect(at.expires_at);
+        self.contents.move_to(at, bucket);
+        draft.deadlines.moved(at.expires_at);
         draft.changed = true;
         draft.leasable = true;
         Ok(())
@@ -94,21 +91,12 @@ impl Writer {
     /// Removes a message from the store and from memory.
     pub(super) fn remove(&mut self, at: Located, draft: &mut Draft) -> rusqlite::Result<()> {
         if self.store.remove(&at)? {
-            self.forget_head(at);
-            if self.tally.is_aside(at.bucket) {
+            if self.contents.tally().is_aside(at.bucket) {
                 self.store.take_aside(at.seq)?;
             }
-            draft.undo.extend(self.places.forget(at));
-            draft.arrivals.retain(|arrival| arrival.seq != at.seq);
-            self.tally.take(at.bucket, at.size);
+            self.contents.remove(at);
             draft.changed = true;
         }
         Ok(())
-    }
-
-    fn forget_head(&mut self, at: Located) {
-        if self.heads.get(&at.bucket).is_some_and(|(seq, _)| *seq == at.seq) {
-            self.heads.remove(&at.bucket);
-        }
     }
 }

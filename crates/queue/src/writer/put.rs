@@ -1,8 +1,6 @@
 //! A new message: stored in its place, with its copies, or given up.
 
-use std::sync::Arc;
-
-use super::{Draft, Writer, earlier, room::Room};
+use super::{Draft, Writer, room::Admission};
 use crate::{
     error::AppendError,
     message::{MessageId, NewMessage, Outcome, Receipt},
@@ -32,12 +30,9 @@ impl Writer {
             return self.give_up(message, Reason::Expired, now, draft).map(Ok);
         }
         match self.make_room(lanes, message.size(), message.priority, now, draft)? {
-            Room::Made => {}
-            Room::GiveUpNew => return self.give_up(message, Reason::Full, now, draft).map(Ok),
-            Room::None => {
-                let max_messages = Some(self.shares.messages).filter(|most| *most < u64::MAX);
-                return Ok(Err(AppendError::Full { max_bytes: self.shares.bytes, max_messages }));
-            }
+            Admission::Store => {}
+            Admission::GiveUpNew => return self.give_up(message, Reason::Full, now, draft).map(Ok),
+            Admission::Refuse => return Ok(Err(self.bounds.refusal())),
         }
         let mut receipts = Vec::with_capacity(lanes.len());
         for lane in lanes {
@@ -47,18 +42,16 @@ impl Writer {
             if let Some(key) = message.key.as_ref().filter(|_| first.is_none()) {
                 self.store.remember(key, &at, lanes.len(), now)?;
             }
-            self.tally.add(at.bucket, at.size);
+            self.contents.add(&at);
             receipts.push(Receipt { id: at.id, outcome: Outcome::Stored });
         }
-        draft.expect(expires_at);
-        draft.next_age = earlier(draft.next_age, self.max_age.map(|age| now.saturating_add(age)));
+        draft.deadlines.stored(expires_at, now);
         draft.changed = true;
         draft.leasable = true;
         Ok(Ok(receipts))
     }
 
-    /// Returns the next place in the order, for a message in this lane, or a copy of `first`. A
-    /// failed batch leaves a gap in the order, which is harmless.
+    /// Returns the next place in the order, for a message in this lane, or a copy of `first`.
     fn place(
         &mut self,
         message: &NewMessage,
@@ -66,11 +59,10 @@ impl Writer {
         first: Option<MessageId>,
         expires_at: Option<i64>,
     ) -> Located {
-        let seq = self.next_seq;
-        self.next_seq = seq.saturating_add(1);
+        let seq = self.numbering.take();
         Located {
             seq,
-            bucket: self.tally.find_or_make(&Arc::from(lane), message.priority),
+            bucket: self.contents.bucket_of(lane, message.priority),
             id: first.map_or_else(|| MessageId::at(seq), |first| first.copy_at(seq)),
             size: message.size(),
             qos: message.qos,

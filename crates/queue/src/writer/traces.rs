@@ -11,7 +11,7 @@ use crate::{
 impl Writer {
     /// Returns the state or the outcome of the message of this id.
     pub(super) fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
-        let Some(at) = self.find(id)? else {
+        let Some(at) = self.contents.find(id, &self.store)? else {
             let record = self.store.record(id)?;
             return Ok(record.map(|record| Trace {
                 id,
@@ -20,24 +20,15 @@ impl Writer {
                 at: self.clock.to_wall(record.at),
             }));
         };
-        let (state, since) = if self.tally.is_aside(at.bucket) {
+        let (state, since) = if self.contents.tally().is_aside(at.bucket) {
             let (reason, words, since) = self.store.aside(at.seq)?.unwrap_or_default();
             (State::DeadLetter { reason, words }, since)
         } else {
             let since = self.store.appended_at(at.bucket, at.seq)?.unwrap_or_default();
-            let is_leased = self.places.is_leased(id);
+            let is_leased = self.contents.leases().is_leased(id);
             (if is_leased { State::Leased } else { State::Waiting }, since)
         };
         Ok(Some(Trace { id, qos: at.qos, state, at: self.clock.to_wall(since) }))
-    }
-
-    /// Returns the message of this id. If it is leased its place is known; otherwise its buckets
-    /// are searched.
-    pub(super) fn find(&self, id: MessageId) -> rusqlite::Result<Option<Located>> {
-        if let Some(at) = self.places.located(id) {
-            return Ok(Some(at));
-        }
-        self.store.find(id, self.tally.ids())
     }
 
     /// Notes the outcome of a message.
@@ -50,12 +41,11 @@ impl Writer {
     ) -> rusqlite::Result<()> {
         self.store.ended(at, &state, now)?;
         let at_wall = self.clock.to_wall(now);
-        draft.ended.push(Trace { id: at.id, qos: at.qos, state, at: at_wall });
-        draft.changed = true;
+        draft.end(Trace { id: at.id, qos: at.qos, state, at: at_wall });
         Ok(())
     }
 
-    /// Counts a message that is given up, and notes the reason.
+    /// Notes that a message is given up, and the reason.
     pub(super) fn drop_message(
         &mut self,
         at: &Located,
@@ -63,14 +53,6 @@ impl Writer {
         now: i64,
         draft: &mut Draft,
     ) -> rusqlite::Result<()> {
-        let count = match reason {
-            Reason::Full => &mut draft.dropped.full,
-            Reason::Expired => &mut draft.dropped.expired,
-            Reason::Age => &mut draft.dropped.age,
-            Reason::Purged => &mut draft.dropped.purged,
-            Reason::Damaged => &mut draft.dropped.damaged,
-        };
-        *count = count.saturating_add(1);
         self.end(at, State::Dropped { reason }, now, draft)
     }
 }

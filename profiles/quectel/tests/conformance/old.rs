@@ -37,7 +37,7 @@ async fn a_setting_that_the_session_does_not_need_stops_nothing_and_one_that_it_
         let (bench, heard) = unit(&[(&*start, "|ERROR|")]).await;
         let error = bench.open(FIRST, &refused).await.unwrap_err();
         let words = format!(
-            "the modem refused QMTCFG \"{setting}\" (it gave no code): as a rule this firmware does not know"
+            "the modem refused QMTCFG \"{setting}\" (it gave no code): usually this firmware does not know"
         );
         assert!(error.to_string().starts_with(&words), "{error}");
         assert!(!heard.lock().unwrap().iter().any(|line| line.starts_with("AT+QMTOPEN=")));
@@ -73,7 +73,7 @@ async fn without_pubex_a_message_goes_by_pub_and_one_that_would_end_its_data_is_
         let refused = bench.publish(FIRST, "t", [b'a', byte], Qos::AtLeastOnce).await.unwrap_err();
         assert!(
             refused.to_string().starts_with(
-                "the payload cannot be told to this modem: this firmware has no QMTPUBEX"
+                "the payload cannot be sent to this modem: this firmware has no QMTPUBEX"
             ),
             "{refused}"
         );
@@ -122,7 +122,7 @@ async fn a_message_that_the_modem_keeps_is_told_and_fetched() {
     }
     let (bench, _) = unit(&[("AT+QMTRECV=0,3", "|ERROR|")]).await;
     let refused = bench.mqtt.fetch(&bench.at, FIRST, 3).await.unwrap_err().to_string();
-    assert!(refused.contains("nothing is kept there"), "{refused}");
+    assert!(refused.contains("has no message there"), "{refused}");
 }
 
 /// The payload holds a line that looks like the result of the publish under way.

@@ -8,7 +8,7 @@ use modem::profile::{Listener, Notice};
 use super::replies::{self, Incoming};
 use crate::listener::{bare, notice};
 
-const NO_MESSAGE: &str = "a message came down that cannot be read, and is lost";
+const NO_MESSAGE: &str = "a received message is lost: it cannot be read";
 
 /// Lines without a `+` that a unit prints once it has booted; `RDY` comes with a fixed baud rate only.
 pub(crate) const BOOTS: [&str; 2] = ["RDY", "*MATREADY"];
@@ -32,7 +32,7 @@ impl Listener for UrcListener {
             // under the same rule as all losses by a broker: while registered, again and again, with others
             // acknowledged in between.
             "+CMQDISCON" => {
-                let cause = "the connection ended; the modem tells no cause, and the manual's guess is the broker";
+                let cause = "the connection ended; the modem gives no cause, and its manual suspects the broker";
                 let client = Client(rest.trim().parse().ok()?);
                 Some(Notice::Lost { client, cause, by_broker: true })
             }

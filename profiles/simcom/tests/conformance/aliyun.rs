@@ -101,7 +101,7 @@ async fn a_triple_that_is_refused_once_is_taken_later(model: Model) {
     for _ in 0..2 {
         let refused = bench.open(FIRST, &device).await.unwrap_err();
         assert!(!refused.is_hopeless() && refused.scope() == Scope::Session, "{refused:?}");
-        assert!(refused.to_string().contains("leave `aliauth` out"), "{refused}");
+        assert!(refused.to_string().contains("remove `aliauth`"), "{refused}");
     }
     bench.open(FIRST, &device).await.unwrap();
 }

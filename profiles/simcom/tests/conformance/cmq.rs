@@ -48,10 +48,10 @@ async fn what_it_cannot_say_it_refuses_with_the_numbers() {
     let (bench, _handle) = Bench::opened(subject(Model::Sim7020), &broker).await;
     let long = "t".repeat(129);
     for (topic, payload, words) in [
-        ("up/x", &b""[..], "the payload has 0 bytes, and this modem takes 1 to 500"),
-        ("up/x", &[0; 501], "the payload has 501 bytes, and this modem takes 1 to 500"),
-        (&long, b"x", "the topic has 129 bytes, and this modem takes 1 to 128"),
-        ("up/\\", b"x", "the topic cannot be told to this modem: a backslash"),
+        ("up/x", &b""[..], "the payload has 0 bytes, but this modem takes 1 to 500"),
+        ("up/x", &[0; 501], "the payload has 501 bytes, but this modem takes 1 to 500"),
+        (&long, b"x", "the topic has 129 bytes, but this modem takes 1 to 128"),
+        ("up/\\", b"x", "the topic cannot be sent to this modem: a backslash"),
         ("up/\"", b"x", "the topic cannot be sent to the modem"),
     ] {
         let refused = bench.publish(FIRST, topic, payload, Qos::AtLeastOnce).await.unwrap_err();

@@ -113,7 +113,7 @@ async fn a_sim_that_wants_a_pin_nobody_gave(model: Model) {
     let sim = Sim::new(Options { pin: Some("1234".to_owned()), ..Options::new(model) });
     let mut running = Running::start(config(&sim.port), &["first"]);
     let reason = running.until(|s| s.state == State::Sim && s.reason.is_some()).await.reason;
-    assert!(reason.unwrap().contains("give `pin:"));
+    assert!(reason.unwrap().contains("set `pin:"));
 }
 
 async fn an_apn_is_written_only_where_it_differs(model: Model) {

@@ -215,7 +215,7 @@ async fn a_modem_that_nothing_cures_fails_until_it_is_plugged_in_anew() {
     let failed = within(&mut running, "failure", |s| s.state == State::Failed).await;
     let reason = failed.reason.unwrap();
     assert!(
-        reason.contains("more is done in 60 min") && reason.contains("answers nothing"),
+        reason.contains("the next follow in 60 min") && reason.contains("does not answer"),
         "{reason}"
     );
     let done = running.book.all("recovery ");

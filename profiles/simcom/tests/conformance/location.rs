@@ -127,7 +127,7 @@ async fn where_the_first_port_speaks_no_at_one_that_no_layout_names_is_found(mod
     let (told, config) = on_usb();
     plug_with(&told, &[&tty], &[&silent_tty, &sim.port]);
     let mut running = Running::start(config, &["first"]);
-    let reason = format!("{} speaks NMEA and not AT", tty.display());
+    let reason = format!("{} speaks NMEA, not AT", tty.display());
     running.until(|s| s.reason.as_ref() == Some(&reason)).await;
     let reason = format!("{} does not answer AT commands", silent_tty.display());
     running.until(|s| s.reason.as_ref() == Some(&reason)).await;

@@ -48,7 +48,7 @@ async fn a_session_comes_back_after_a_loss_without_a_cause() {
     let (_broker, sim, mut running) = serving().await;
     sim.handle.lose_connections().await.unwrap();
     let down = running.session(0, |state| !state.is_connected()).await;
-    assert!(down.reason.unwrap().contains("tells no cause"));
+    assert!(down.reason.unwrap().contains("gives no cause"));
     running.connected(0).await;
     carries(&running).await;
     assert_eq!(running.book.count("disconnect first broker"), 1);

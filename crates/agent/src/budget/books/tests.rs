@@ -1,4 +1,4 @@
-//! The books without a clock of their own, and over restarts.
+//! The books at given times, and over restarts.
 
 use std::path::Path;
 
@@ -92,7 +92,7 @@ async fn a_count_survives_a_restart_and_goes_with_its_sim() {
     assert_eq!(used(&books, "b", now), Some(850));
     let allowance = books.meter("b").allowance();
     assert_eq!(allowance.borrow().stage, Stage::Warned);
-    // It leaves, and another one comes in.
+    // The SIM leaves, and another SIM comes in.
     books.state().sim("b", None, now);
     assert_eq!((used(&books, "b", now), allowance.borrow().stage), (None, Stage::Normal));
     books.state().sim("b", Some("89862"), now);
@@ -141,12 +141,12 @@ fn a_clock_that_is_not_set_or_was_wrong_gives_nothing_away_and_keeps_nothing_for
     let calendar = Calendar::default();
     let month = calendar.start(now);
     let mut account = Account { bytes: 500, ..Account::new(month) };
-    // Booted without a clock, and set later.
+    // The gateway booted without a clock, which was set later.
     let epoch = Timestamp::UNIX_EPOCH;
     assert!(!account.roll(calendar.start(epoch), epoch));
     assert!(!account.roll(month, now));
     assert_eq!(account.bytes, 500);
-    // It ran ahead for a while: what is counted then stays for the month that it really was.
+    // The clock ran ahead for a while: bytes counted then stay with the real month.
     let ahead = at("2031-05-05T00:00Z");
     account.roll(calendar.start(ahead), ahead);
     account.bytes = 70;
@@ -193,7 +193,7 @@ async fn little_is_written_down_each_minute_and_much_at_once() {
         books.state().sim("a", Some("89861"), Timestamp::now());
         books.state().count("a", bytes, Timestamp::now());
     };
-    // The first after a start.
+    // The first count after a start.
     count(1);
     tokio::time::sleep(TICK * 2).await;
     std::fs::remove_file(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Modems with one thing wrong, and what is said of it.
+//! Modems with one fault, and the finding on it.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -81,7 +81,7 @@ fn seen(exam: Exam) -> Seen {
     Seen { exam: Ok(exam), state: None, pin: GivenPin::None, may_set_clock: true }
 }
 
-/// The one finding that is not ok.
+/// Returns the only finding that is not ok.
 fn fault(seen: &Seen, modem: &fleet::Modem) -> Finding {
     let mut faults = seen.findings(modem);
     faults.retain(|finding| finding.level != Level::Ok);
@@ -97,7 +97,7 @@ fn of_a_modem_in_good_order_there_is_nothing_to_say_but_so() {
     assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:?}");
 }
 
-/// An exam with one fault, and what is to be found: check, level, a part of the message and of the advice.
+/// An exam with one fault, and the expected check, level, part of the message and of the advice.
 type Fault = (Exam, &'static str, Level, &'static str, &'static str);
 
 fn with(change: fn(&mut Exam)) -> Exam {
@@ -108,7 +108,7 @@ fn with(change: fn(&mut Exam)) -> Exam {
 
 fn faults_of_cards() -> Vec<Fault> {
     vec![
-        (with(|e| e.card = refused(10)), "sim", Level::Fail, "there is none", "put one in"),
+        (with(|e| e.card = refused(10)), "sim", Level::Fail, "no SIM is inserted", "insert one"),
         (
             with(|e| {
                 e.card = lock("+CPIN: SIM PIN");
@@ -116,14 +116,14 @@ fn faults_of_cards() -> Vec<Fault> {
             }),
             "sim",
             Level::Fail,
-            "wants its PIN, with one try left, and the fleet file has none",
+            "needs its PIN, with one try left; the fleet file has none",
             "pin: { file",
         ),
         (
             with(|e| e.card = lock("+CPIN: SIM PUK")),
             "sim",
             Level::Fail,
-            "wants its PUK",
+            "needs its PUK",
             "operator",
         ),
         (
@@ -158,14 +158,14 @@ fn faults_of_networks() -> Vec<Fault> {
             with(|e| e.registration = registration("+CEREG: 0,0")),
             "network",
             Level::Fail,
-            "not looking",
+            "not searching",
             "AT+CFUN?",
         ),
         (
             with(|e| e.registration = registration("+CEREG: 0,2")),
             "network",
             Level::Fail,
-            "has found none yet",
+            "none found yet",
             "antenna",
         ),
         (
@@ -190,13 +190,13 @@ fn faults_of_networks() -> Vec<Fault> {
             "network",
             Level::Fail,
             "(denied); it is registered for voice only",
-            "data are booked",
+            "data plan",
         ),
         (
             with(|e| e.registration = registration("+CEREG: 0,5")),
             "network",
             Level::Fail,
-            "`roaming: deny` forbids",
+            "the fleet file has `roaming: deny`",
             "roaming: allow",
         ),
         (
@@ -209,7 +209,13 @@ fn faults_of_networks() -> Vec<Fault> {
             "weak: lte RSRP -121 dBm",
             "antenna",
         ),
-        (with(|e| e.status = Ok(Status::default())), "signal", Level::Warn, "no strength", ""),
+        (
+            with(|e| e.status = Ok(Status::default())),
+            "signal",
+            Level::Warn,
+            "no signal strength",
+            "",
+        ),
         (with(|e| e.context = Ok(None)), "apn", Level::Fail, "no context 1", "apn: NAME"),
         (with(|e| e.address = Ok(None)), "address", Level::Fail, "gave no address", "`apn`"),
     ]
@@ -221,7 +227,7 @@ fn each_fault_is_one_finding_with_its_cure() {
     for (exam, check, level, message, advice) in
         faults_of_cards().into_iter().chain(faults_of_networks())
     {
-        // Without a registration nobody expects an address, and without a card no network.
+        // Without a registration no address is expected, and without a card no network.
         let exam = if exam.registration.as_ref().is_ok_and(|r| !r.stat.is_registered()) {
             Exam { address: Ok(None), ..exam }
         } else {
@@ -250,7 +256,7 @@ fn a_pin_of_the_fleet_file_is_judged_by_its_tries_and_by_what_came_of_it() {
     assert!(refused.message.contains("refused the PIN of the fleet file, with 2 tries left"));
     let last = fault(&of(GivenPin::Untried, 1), &home);
     assert_eq!(last.level, Level::Fail, "{last:?}");
-    assert!(last.message.contains("one try left, which the agent does not spend"), "{last:?}");
+    assert!(last.message.contains("one try left, which the agent does not use"), "{last:?}");
     let good = of(GivenPin::Untried, 3).findings(&home);
     assert!(good.iter().all(|finding| finding.level == Level::Ok), "{good:?}");
 }
@@ -269,10 +275,10 @@ fn another_modem_than_the_file_means_is_told() {
     for (matching, message) in [
         (
             "imei: \"861234567000000\"",
-            "wants imei 861234567000000, and the modem there has 8612345",
+            "names imei 861234567000000, but the modem there has 8612345",
         ),
-        ("iccid: \"89860012345678901234\"", "wants iccid"),
-        ("model: sim8200", "wants model sim8200, and the modem there has SIMCOM_SIM7600G-H"),
+        ("iccid: \"89860012345678901234\"", "names iccid"),
+        ("model: sim8200", "names model sim8200, but the modem there has SIMCOM_SIM7600G-H"),
     ] {
         let text = format!("gateway: gw\nmodems: {{ north: {{ match: {{ {matching} }} }} }}");
         let context = FileContext { secrets: Secrets::Skip, ..FileContext::default() };
@@ -324,7 +330,7 @@ fn a_clock_matters_where_certificates_are_judged_by_it() {
     assert!(quiet.iter().all(|finding| finding.level == Level::Ok), "{quiet:?}");
     let warned = fault(&seen(unset()), &secured());
     assert_eq!((warned.check.as_str(), warned.level), ("clock", Level::Warn));
-    assert!(fault(&seen(off), &secured()).message.contains("5 days off"));
+    assert!(fault(&seen(off), &secured()).message.contains("5 days from"));
     let both = Seen { may_set_clock: false, ..seen(unset()) };
     assert_eq!(fault(&both, &secured()).level, Level::Fail);
 }

@@ -1,4 +1,4 @@
-//! Sessions with one thing wrong, and what is said of it.
+//! Sessions with one fault, and the finding on it.
 
 use std::time::UNIX_EPOCH;
 
@@ -8,7 +8,7 @@ use fleet::{Context, Secrets};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The session of a fleet file with this broker and these keys of its own.
+/// Returns the session of a fleet file with this broker and these keys of its own.
 fn configured(broker: &str, keys: &str) -> Session {
     let text = format!(
         "gateway: gw\nbrokers: {{ b: {{ {broker} }} }}\nmodems: {{ m: {{ match: {{ model: sim7600 }}, sessions: {{ s: {{ broker: b{keys} }} }} }} }}"
@@ -57,8 +57,8 @@ fn check(findings: &[Finding], check: &str, level: Level, message: &str) {
 fn a_broker_is_judged_by_how_it_is_written() {
     for (url, level, message) in [
         ("mqtt://broker.example.com", Level::Ok, "mqtt://broker.example.com:1883"),
-        ("mqtt://127.0.0.1:1883", Level::Warn, "that is the modem itself"),
-        ("mqtt://localhost", Level::Warn, "that is the modem itself"),
+        ("mqtt://127.0.0.1:1883", Level::Warn, "that address is the modem itself"),
+        ("mqtt://localhost", Level::Warn, "that address is the modem itself"),
         ("mqtt://192.168.1.4", Level::Warn, "a private address"),
         ("mqtt://broker.example.com:8883", Level::Warn, "usually for mqtts"),
     ] {
@@ -148,7 +148,7 @@ fn where_a_session_stands_is_told_with_what_to_try() {
             "check APN and DNS"
         )
     );
-    // A refusal without a code, and a loss under a publish, are taken apart in the same way.
+    // A refusal without a code, and a loss during a publish, are split in the same way.
     for (reason, what, advice) in [
         (
             "the modem refused CMQTTCONNECT (it gave no code): an A76xx wants a password",

@@ -43,7 +43,7 @@ const HEAD: Duration = Duration::from_secs(10);
 /// Between two requests. Above a minute, so that a client that sends one each minute needs no new connection each time.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// How long a client may take no byte of what is written to it.
+/// The longest time in which a client takes no byte of its answer.
 const UNREAD: Duration = Duration::from_secs(30);
 
 /// After so long, such a client gives way.
@@ -61,7 +61,7 @@ const SMALL: u64 = 64 * 1024;
 /// The log says at most so often who gave way.
 const SAID: Duration = Duration::from_secs(10);
 
-/// From where a connection comes.
+/// The origin of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::http) enum Origin {
     /// The unix socket.
@@ -125,7 +125,7 @@ struct Seat {
     phase: Phase,
     /// Since when it is idle, or since when its request comes.
     since: Instant,
-    /// Since when the client takes nothing of what is written.
+    /// The time since which the client takes nothing of its answer.
     blocked: Option<Instant>,
     /// Bytes of its answer, if that is a large one.
     answer: u64,
@@ -190,7 +190,7 @@ struct Closed {
 }
 
 struct State {
-    /// How many places there are.
+    /// The number of places.
     most: usize,
     next: u64,
     seats: BTreeMap<u64, Seat>,
@@ -299,7 +299,7 @@ struct Inner {
 }
 
 impl Places {
-    /// As many places as the limit of open files allows, and 256 at most.
+    /// Makes as many places as the limit of open files allows, and 256 at most.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self::of(descriptors::share(PLACES), metrics)
     }
@@ -370,7 +370,7 @@ impl Places {
             tracing::warn!(
                 count,
                 last_from = %origin,
-                "more HTTP connections than the {places} places: those that wait longest for their clients are closed"
+                "more HTTP connections than the {places} places: those that have waited longest for their clients are closed"
             );
         }
     }
@@ -413,7 +413,7 @@ impl Place {
         });
     }
 
-    /// Notes whether the client takes what is written.
+    /// Notes whether the client takes its answer.
     pub(super) fn written(&self, taken: bool) {
         self.note(|seat| match taken {
             true => seat.blocked = None,
@@ -439,7 +439,7 @@ impl Place {
         self.note(|seat| seat.is_publisher = true);
     }
 
-    /// Returns from where it comes.
+    /// Returns its origin.
     pub(in crate::http) fn origin(&self) -> Origin {
         self.origin
     }

@@ -1,4 +1,4 @@
-//! A connection's bytes: what comes and what is not taken is noted at its place.
+//! A connection's bytes: its place notes those that come, and those that the client does not take.
 
 use std::io;
 use std::pin::Pin;

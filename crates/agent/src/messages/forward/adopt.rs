@@ -1,4 +1,4 @@
-//! Taking over what waits in lanes that the fleet file no longer has.
+//! The adoption of messages in lanes that the fleet file no longer has.
 //!
 //! A lane whose messages all belong to one lane of the fleet gets its name, however many they are. Of any
 //! other lane each message is moved by itself. Both go on beside all other work. Only the forwarders of
@@ -31,11 +31,11 @@ pub type Held = BTreeSet<Arc<str>>;
 /// Messages that are moved in one commit.
 const STEP: usize = 256;
 
-/// How often a lane is emptied so that another one can get its name. Each time a message may be handed in
+/// The most times that a lane is emptied so that another one can get its name. Each time a message may be handed in
 /// just then; to move all of the other lane would take longer than so many attempts.
 const ATTEMPTS: u32 = 1_000;
 
-/// How long after a failure what is left is looked at again.
+/// The wait after a failure, until the rest is looked at again.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// The lanes with messages that a fleet does not have, and the homes of these messages.
@@ -50,7 +50,7 @@ pub struct Adoption {
 struct Orphan {
     lane: Arc<str>,
     seen: Seen,
-    /// How many messages were seen of each home; `None`: no route matches.
+    /// The number of messages seen of each home; `None`: no route matches.
     homes: BTreeMap<Option<Arc<str>>, u64>,
     /// All of them were seen, but for those that came since.
     is_whole: bool,
@@ -70,14 +70,14 @@ struct Page {
     has_more: bool,
 }
 
-/// Why messages stay where they are.
+/// The reason for which messages stay in their lane.
 #[derive(Debug, thiserror::Error)]
 enum AdoptError {
     /// The waiting messages could not be read.
-    #[error("could not read what waits in the queue")]
+    #[error("could not read the waiting messages of the queue")]
     Read(#[from] BacklogError),
     /// The queue did not move something.
-    #[error("the queue could not move what waits")]
+    #[error("the queue could not move waiting messages")]
     Move(#[from] AppendError),
 }
 
@@ -180,7 +180,7 @@ impl Adoption {
                 };
                 orphan.is_settled = one_by_one || matches!(settled, Ok(true));
                 if let (Err(error), true) = (settled, one_by_one) {
-                    let words = "messages of a lane that is gone wait until it is tried again";
+                    let words = "messages of a removed lane wait for the next attempt to move them";
                     tracing::error!(lane = %orphan.lane, "{words}: {}", Chain(&error));
                     is_done = false;
                 }
@@ -277,7 +277,7 @@ async fn rename(
     for _ in 0..ATTEMPTS {
         let messages = waiting(queue, &orphan.lane);
         if queue.rename_lane(&orphan.lane, &home).await? {
-            tracing::info!(lane = %orphan.lane, %home, messages, "a lane that is gone has a new name");
+            tracing::info!(lane = %orphan.lane, %home, messages, "a removed lane has a new name");
             // Its forwarder may have been lost, and have left some behind.
             drop(queue.look_again(&home));
             sort_out(queue, reader, orphan, &home).await?;
@@ -286,7 +286,7 @@ async fn rename(
         if waiting(queue, &home) > messages {
             break;
         }
-        // The few go to the many. Each message keeps its place in the order, and nobody takes any of them.
+        // The few go to the many. Each message keeps its place in the order, and no forwarder takes one meanwhile.
         let mut seen = Seen::default();
         while !move_some(queue, reader, (&home, &orphan.lane), &mut seen, |_| {
             Some(Arc::clone(&orphan.lane))
@@ -329,7 +329,7 @@ async fn move_each(queue: &Queue, reader: &mut Reader, orphan: &Orphan) -> Resul
         }
     }
     if moved > 0 {
-        tracing::info!(lane = %orphan.lane, moved, "messages of a lane that is gone were moved to others");
+        tracing::info!(lane = %orphan.lane, moved, "messages of a removed lane were moved to other lanes");
     }
     if stranded > 0 {
         warn_stranded(&orphan.lane, stranded);
@@ -369,7 +369,7 @@ fn warn_stranded(lane: &str, stranded: u64) {
     tracing::warn!(
         lane,
         stranded,
-        "queued messages have no way out by this fleet file; they are kept"
+        "queued messages have no route in this fleet file; they are kept"
     );
 }
 
@@ -379,7 +379,7 @@ pub struct Adopter {
     view: View,
     held: watch::Sender<Held>,
     ends: CancellationToken,
-    /// Stops what is under way.
+    /// Stops the adoption that is under way.
     stop: CancellationToken,
     /// One at most.
     running: JoinSet<()>,
@@ -401,15 +401,15 @@ impl Adopter {
         });
     }
 
-    /// Stops what is under way. What is not done is for the next adoption.
+    /// Stops the adoption that is under way. The rest is for the next one.
     ///
     /// # Cancel safety
-    /// It was told to stop; the next call waits for its end.
+    /// It was asked to stop; the next call waits for its end.
     pub async fn stop(&mut self) {
         self.stop.cancel();
         while let Some(ended) = self.running.join_next().await {
             if let Err(error) = ended {
-                tracing::error!("the adoption of lanes that are gone was lost: {error}");
+                tracing::error!("the adoption of removed lanes was lost: {error}");
             }
         }
     }
@@ -419,9 +419,9 @@ impl Adopter {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn failed(&mut self) -> anyhow::Error {
-        let words = "the adoption of lanes that are gone";
+        let words = "the adoption of removed lanes";
         match self.running.join_next().await {
-            Some(Ok(())) => anyhow::anyhow!("{words} ended by itself"),
+            Some(Ok(())) => anyhow::anyhow!("{words} ended unexpectedly"),
             Some(Err(panic)) => anyhow::anyhow!(panic).context(format!("{words} panicked")),
             None => std::future::pending().await,
         }

@@ -1,4 +1,4 @@
-//! Several messages of one topic as one publish: which go together, when, and what they look like.
+//! Several messages of one topic as one publish: which go together, when, and their format.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -11,20 +11,20 @@ use fleet::{Batch, BatchFormat};
 /// Bytes of a message's id.
 const ID: usize = 36;
 
-/// What stands around an id and a payload in an array: `{"id":"…","payload":…}`.
+/// The text around an id and a payload in an array: `{"id":"…","payload":…}`.
 const ELEMENT: [&str; 3] = [r#"{"id":""#, r#"","payload":"#, "}"];
 
-/// Why a payload cannot stand in a batch, as the end of a sentence.
+/// The reason for which a payload cannot stand in a batch, as the end of a sentence.
 pub(crate) fn flaw(batch: &Batch, payload: &[u8]) -> Option<&'static str> {
     match batch.format {
         BatchFormat::JsonArray => {
             let text = std::str::from_utf8(payload).ok();
             let is_json = text.is_some_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
-            (!is_json).then_some("is no JSON, and its route makes JSON arrays of its messages")
+            (!is_json).then_some("is not JSON, and its route makes JSON arrays of its messages")
         }
         BatchFormat::Lines => payload
             .contains(&b'\n')
-            .then_some("holds a line feed, and its route puts each message on a line"),
+            .then_some("has a line feed, and its route puts each message on a line"),
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) fn together<'a>(batch: &Batch, members: impl Iterator<Item = &'a Leas
     bytes
 }
 
-/// What may go out now.
+/// The messages that may go out now.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Gathered {
     /// These, by their order: they fill a batch, or the next of their topic does not go with them.
@@ -105,7 +105,7 @@ impl Open<'_> {
     }
 }
 
-/// Among the batches that are not full, the oldest where it waited its time; else the full one. Without
+/// Among the batches that are not full, the oldest if it waited its time; otherwise the full one. Without
 /// that a topic with a backlog would always be served first.
 fn or_overdue(
     full: Vec<u64>,
@@ -130,7 +130,7 @@ pub(super) struct Candidate<'a> {
     /// Its place in the order.
     pub(super) order: u64,
     pub(super) lease: &'a Lease,
-    /// It shares a batch with nobody.
+    /// True if it shares a batch with no other message.
     pub(super) is_apart: bool,
 }
 

@@ -38,7 +38,7 @@ impl Given {
         Holding { given: self.clone(), number, ids }
     }
 
-    /// The path that has a message, the newest where several do. `None` if none has it.
+    /// The path that has a message, the newest if several do. `None` if none has it.
     pub fn at(&self, id: MessageId) -> Option<Arc<str>> {
         let at = self.lock();
         at.paths.get(&id)?.last().map(|(_, path)| Arc::clone(path))

@@ -1,8 +1,8 @@
-//! The lanes of a route: where its messages wait, and which sessions take them from there.
+//! The lanes of a route: its messages wait there, and each has the sessions that take from it.
 //!
 //! A lane keeps order and fails over along its list. `spread` is as many lanes as sessions, each
-//! beginning with another session: a topic always waits in the same one, so its order holds, and what a
-//! session that goes leaves behind is taken by the next of the list. `all` is a lane for each session.
+//! beginning with another session: a topic always waits in the same one, so its order holds. If a session
+//! goes, the next of the list takes the messages that it leaves behind. `all` is a lane for each session.
 
 use queue::MAX_NAME;
 use sha1::{Digest, Sha1};
@@ -101,7 +101,7 @@ pub(super) fn filters_of(lane: &str) -> Vec<&str> {
     if filters.iter().any(|filter| filter.starts_with("sha1:")) { Vec::new() } else { filters }
 }
 
-/// A filter as a label: as it is where it is short, else its digest.
+/// A filter as a label: as it is if it is short, otherwise its digest.
 pub fn label(filter: &str, most: usize) -> String {
     if filter.len() <= most {
         return filter.to_owned();

@@ -1,10 +1,10 @@
-//! The messages that a lane's forwarder has leased and where each stands, as a value: no I/O inside, and no clock.
+//! The messages that a lane's forwarder has leased, and the state of each, as a value without I/O and clock.
 //!
-//! Each leased message is in exactly one place, its [`Stand`]. A *flight* is what was given to a path in one
-//! publish: a message, or a batch of one topic. It keeps a place of its session's window until its result is
-//! in and the end of each of its messages is on disk. What is given out and not recorded is bounded by that.
+//! Each leased message is in exactly one [`State`]. A *flight* is one publish that was given to a path: a message, or a
+//! batch of one topic. It keeps a place of its session's window until its result is in and the end of each of its
+//! messages is on disk. That bounds the messages that are given out and not recorded.
 //!
-//! Nothing here fills up so that others wait for it. What no free path takes is passed over in the queue, and
+//! No state fills up so that others wait for it. Messages that no free path takes are passed over in the queue, and
 //! so are suspects beyond a bound. Only messages whose end the disk refuses stay, and those stop the
 //! lane at its bound, as they must.
 
@@ -18,7 +18,7 @@ use queue::{Lease, MessageId};
 use tokio::time::Instant;
 
 use doubts::{Doubts, Judgement, TOPICS};
-pub(super) use outbound::{Outbound, Way, Ways};
+pub(super) use outbound::{Destination, Destinations, Outbound};
 
 /// The place of a message among those that were leased, in the order of their lease.
 pub(super) type Order = u64;
@@ -38,7 +38,7 @@ const EXCUSED: u32 = 8;
 
 /// The words with a message that is set aside since brokers close their sessions under it.
 const POISON: &str =
-    "its broker closes the session each time it is published; it may forbid the topic";
+    "the broker closes the session each time this message is published; it may forbid the topic";
 
 /// The end of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,23 +49,23 @@ pub(super) enum End {
     Aside { reason: &'static str, words: String },
 }
 
-/// The place of a message.
+/// The state of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stand {
-    /// It waits for its turn; as a suspect, where there is a doubt about it.
+pub(super) enum State {
+    /// It waits for its turn, as a suspect if there is a doubt about it.
     Ready,
     /// A path has it.
     Given(FlightId),
     /// A path has it and no result in time; no other path has it.
     Stalled(FlightId),
-    /// It is over with it, and that is not on disk yet. `refused`: the disk did not take it.
+    /// It has come to its end, which is not on disk yet. `refused`: the disk did not take it.
     Ending { end: End, refused: bool },
 }
 
 #[derive(Debug)]
 struct Entry {
     lease: Lease,
-    stand: Stand,
+    state: State,
     /// It shares a publish with no other.
     is_apart: bool,
 }
@@ -94,7 +94,7 @@ pub(super) enum Landing {
     Refused(String),
     /// The broker closed the session under it.
     Kicked,
-    /// It was not sent, or its session was lost by nobody's fault.
+    /// It was not sent, or its session was lost, and the message is not to blame.
     Back,
 }
 
@@ -147,7 +147,7 @@ impl<P> Ledger<P> {
             }
         }
         let order = self.next();
-        self.entries.insert(order, Entry { lease, stand: Stand::Ready, is_apart: false });
+        self.entries.insert(order, Entry { lease, state: State::Ready, is_apart: false });
         Ok(order)
     }
 
@@ -157,7 +157,7 @@ impl<P> Ledger<P> {
     }
 
     fn ready(&self) -> impl Iterator<Item = (Order, &Entry)> {
-        let ready = |(_, entry): &(&Order, &Entry)| entry.stand == Stand::Ready;
+        let ready = |(_, entry): &(&Order, &Entry)| entry.state == State::Ready;
         self.entries.iter().filter(ready).map(|(order, entry)| (*order, entry))
     }
 
@@ -179,9 +179,9 @@ impl<P> Ledger<P> {
         self.ready().count()
     }
 
-    /// The oldest hand-in of what is held and not over.
+    /// The oldest hand-in among the messages that have not come to their end.
     pub(super) fn oldest(&self) -> Option<SystemTime> {
-        let held = self.entries.values().filter(|e| !matches!(e.stand, Stand::Ending { .. }));
+        let held = self.entries.values().filter(|e| !matches!(e.state, State::Ending { .. }));
         held.map(|entry| entry.lease.appended_at).min()
     }
 
@@ -197,14 +197,14 @@ impl<P> Ledger<P> {
     /// Forgets one that waits: it goes back to the queue. One whose late result may still come stays.
     pub(super) fn withdraw(&mut self, order: Order) -> Option<Lease> {
         let is_open = |flight: &Flight<P>| flight.open.contains(&order);
-        let is_ready = self.entries.get(&order).is_some_and(|entry| entry.stand == Stand::Ready);
+        let is_ready = self.entries.get(&order).is_some_and(|entry| entry.state == State::Ready);
         if !is_ready || self.flights.values().any(is_open) {
             return None;
         }
         self.entries.remove(&order).map(|entry| entry.lease)
     }
 
-    /// Forgets all that wait, as [`withdraw`](Self::withdraw) does: from the queue they come anew in its order.
+    /// Forgets all that wait, as [`withdraw`](Self::withdraw) does: the queue hands them out again in its order.
     pub(super) fn withdraw_all(&mut self) -> Vec<MessageId> {
         let ready: Vec<Order> = self.ready().map(|(order, _)| order).collect();
         ready.into_iter().filter_map(|order| Some(self.withdraw(order)?.id)).collect()
@@ -233,8 +233,8 @@ impl<P> Ledger<P> {
         let mut open = Vec::new();
         for order in orders {
             let Some(entry) = self.entries.get_mut(order) else { continue };
-            if entry.stand == Stand::Ready {
-                entry.stand = Stand::Given(id);
+            if entry.state == State::Ready {
+                entry.state = State::Given(id);
                 open.push(*order);
             }
         }
@@ -243,7 +243,7 @@ impl<P> Ledger<P> {
         id
     }
 
-    /// Reports whether a kick under what goes out now speaks against it rather than against its session.
+    /// Reports whether a kick under this flight speaks against its messages rather than against its session.
     pub(super) fn is_excused(&self, flight: FlightId) -> bool {
         let is_trial = self.flights.get(&flight).is_some_and(|flight| flight.is_trial);
         is_trial || (1..=EXCUSED).contains(&self.doubts.kicks())
@@ -251,8 +251,8 @@ impl<P> Ledger<P> {
 
     /// No result in time.
     pub(super) fn stalled(&mut self, id: FlightId) {
-        for entry in self.entries.values_mut().filter(|entry| entry.stand == Stand::Given(id)) {
-            entry.stand = Stand::Stalled(id);
+        for entry in self.entries.values_mut().filter(|entry| entry.state == State::Given(id)) {
+            entry.state = State::Stalled(id);
         }
     }
 
@@ -260,7 +260,7 @@ impl<P> Ledger<P> {
     pub(super) fn all_stalled(&self) -> Vec<(FlightId, usize, &Lease)> {
         let mut found: Vec<(FlightId, usize, &Lease)> = Vec::new();
         for entry in self.entries.values() {
-            if let Stand::Stalled(id) = entry.stand
+            if let State::Stalled(id) = entry.state
                 && found.iter().all(|(other, ..)| *other != id)
                 && let Some(flight) = self.flights.get(&id)
             {
@@ -272,8 +272,8 @@ impl<P> Ledger<P> {
 
     /// Lets the messages of a stalled flight take another path. Its result may still come.
     pub(super) fn move_on(&mut self, id: FlightId) {
-        for entry in self.entries.values_mut().filter(|entry| entry.stand == Stand::Stalled(id)) {
-            entry.stand = Stand::Ready;
+        for entry in self.entries.values_mut().filter(|entry| entry.state == State::Stalled(id)) {
+            entry.state = State::Ready;
         }
         if let Some(flight) = self.flights.get_mut(&id) {
             flight.is_late = true;
@@ -290,7 +290,7 @@ impl<P> Ledger<P> {
             // Nothing of it is recorded: the queue has it as before.
             _ => std::mem::take(&mut flight.open),
         };
-        let had = |entry: &Entry| matches!(entry.stand, Stand::Given(at) | Stand::Stalled(at) if at == id);
+        let had = |entry: &Entry| matches!(entry.state, State::Given(at) | State::Stalled(at) if at == id);
         let ours: Vec<Order> = orders
             .iter()
             .copied()
@@ -311,15 +311,15 @@ impl<P> Ledger<P> {
         Landed { ending, came_in }
     }
 
-    /// The broker has them, wherever they stand meanwhile: a late result spares them another way.
+    /// The broker has them, whatever their state is meanwhile: a late result spares them another path.
     fn acknowledged(&mut self, orders: &[Order], path: usize) -> Vec<Order> {
         let mut ending = Vec::new();
         for order in orders {
             let Some(entry) = self.entries.get_mut(order) else { continue };
             self.doubts.acknowledged(&entry.lease.topic, entry.lease.id, path);
-            if !matches!(entry.stand, Stand::Ending { end: End::Acknowledged { .. }, .. }) {
+            if !matches!(entry.state, State::Ending { end: End::Acknowledged { .. }, .. }) {
                 let end = End::Acknowledged { path };
-                entry.stand = Stand::Ending { end, refused: false };
+                entry.state = State::Ending { end, refused: false };
                 ending.push(*order);
             }
         }
@@ -369,7 +369,7 @@ impl<P> Ledger<P> {
     fn put_back(&mut self, orders: &[Order], is_apart: bool) {
         for order in orders {
             if let Some(entry) = self.entries.get_mut(order) {
-                entry.stand = Stand::Ready;
+                entry.state = State::Ready;
                 entry.is_apart |= is_apart;
             }
         }
@@ -380,14 +380,14 @@ impl<P> Ledger<P> {
         let Some(entry) = self.entries.get_mut(&order) else { return };
         self.doubts.forget(&entry.lease.topic, entry.lease.id);
         let end = End::Aside { reason, words: words.to_owned() };
-        entry.stand = Stand::Ending { end, refused: false };
+        entry.state = State::Ending { end, refused: false };
     }
 
     /// The end of a message, if it has come to that.
     pub(super) fn end(&self, order: Order) -> Option<(&Lease, &End)> {
         let entry = self.entries.get(&order)?;
-        match &entry.stand {
-            Stand::Ending { end, .. } => Some((&entry.lease, end)),
+        match &entry.state {
+            State::Ending { end, .. } => Some((&entry.lease, end)),
             _ => None,
         }
     }
@@ -395,7 +395,7 @@ impl<P> Ledger<P> {
     /// The end of a message is on disk.
     pub(super) fn committed(&mut self, order: Order) {
         let Some(entry) = self.entries.get(&order) else { return };
-        if !matches!(entry.stand, Stand::Ending { .. }) {
+        if !matches!(entry.state, State::Ending { .. }) {
             return;
         }
         self.entries.remove(&order);
@@ -408,7 +408,7 @@ impl<P> Ledger<P> {
     /// The disk refused the end of a message: it is tried again.
     pub(super) fn not_committed(&mut self, order: Order) {
         if let Some(entry) = self.entries.get_mut(&order)
-            && let Stand::Ending { refused, .. } = &mut entry.stand
+            && let State::Ending { refused, .. } = &mut entry.state
         {
             *refused = true;
         }
@@ -418,7 +418,7 @@ impl<P> Ledger<P> {
     pub(super) fn again(&mut self) -> Vec<Order> {
         let mut orders = Vec::new();
         for (order, entry) in &mut self.entries {
-            if let Stand::Ending { refused, .. } = &mut entry.stand
+            if let State::Ending { refused, .. } = &mut entry.state
                 && std::mem::take(refused)
             {
                 orders.push(*order);
@@ -429,7 +429,7 @@ impl<P> Ledger<P> {
 
     /// Those that a path has.
     pub(super) fn under_way(&self) -> Vec<MessageId> {
-        let given = |e: &&Entry| matches!(e.stand, Stand::Given(_) | Stand::Stalled(_));
+        let given = |e: &&Entry| matches!(e.state, State::Given(_) | State::Stalled(_));
         self.entries.values().filter(given).map(|entry| entry.lease.id).collect()
     }
 

@@ -1,4 +1,4 @@
-//! Messages that a forwarder cannot use now and passes over in the queue, so that they hold up nobody.
+//! Messages that a forwarder cannot use now and passes over in the queue, so that they hold up no others.
 
 use std::time::{Duration, SystemTime};
 

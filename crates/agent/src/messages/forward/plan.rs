@@ -1,4 +1,4 @@
-//! What a fleet wants forwarded: each lane with its paths, as a value that can be compared.
+//! The lanes that a fleet forwards, each with its paths, as values that can be compared.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ impl LanePlan {
         Self { lane: lane.to_owned(), routing: Routing::default(), to }
     }
 
-    /// Whether a forwarder of the one does for the other: the same paths to the same running sessions.
+    /// Reports whether a forwarder of the one does for the other: the same paths to the same running sessions.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let same = |(one, other): (&To, &To)| {
             one.id == other.id
@@ -89,7 +89,7 @@ impl LanePlan {
     }
 }
 
-/// All lanes of a fleet: those of its routes, and one per session for what is pinned to it.
+/// All lanes of a fleet: those of its routes, and one per session for messages that are pinned to it.
 pub fn plan(fleet: &Fleet, modems: &[ModemView]) -> Vec<LanePlan> {
     let new = |lane, to: &[SessionId], routing| LanePlan::new(fleet, modems, lane, to, routing);
     let mut plans: Vec<LanePlan> = Vec::new();

@@ -1,34 +1,40 @@
-//! What a route says of its paths: which is taken now, and what a message is published as.
+//! The rules of a route: which path is taken now, and the topic and payload of each publish.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use modem::mqtt::{Message, Qos};
 use modem::session::STALL;
 use queue::{DEFAULT_PRIORITY, Lease};
 use tokio::time::Instant;
 
+use super::batch;
 use super::lanes::label;
-use fleet::{Batch, Policy, Route, SessionId, Template};
+use super::target::Target;
+use fleet::{Batch, Policy, Route, SessionId, Template, check_name};
 
 /// The longest filter that stands in a metric as it is.
 const LABEL: usize = 64;
 
-/// How a lane chooses among its sessions.
+/// An id in the place of a message's own: all are as long.
+pub const LONGEST_ID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// The rules by which a lane chooses among its sessions and publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {
-    /// The route in the words of the metrics; only where one of its sessions is active at a time.
+    /// The route in the words of the metrics, if one of its sessions is active at a time.
     pub(super) label: Option<String>,
     publish_as: Option<Template>,
     gateway: String,
     hold_down: Duration,
     stay: bool,
-    /// How messages are put together, where they are.
+    /// The format of batches, if the route makes them.
     pub(super) batch: Option<Batch>,
     /// After this long without a result a message goes to the next path.
     pub(super) stall: Duration,
 }
 
-/// What holds for messages that wait for one session.
+/// The rules for messages that wait for one session.
 impl Default for Routing {
     fn default() -> Self {
         Self {
@@ -44,7 +50,7 @@ impl Default for Routing {
 }
 
 impl Routing {
-    /// What the fleet file says of a route on this gateway.
+    /// The rules of a route of the fleet file, on this gateway.
     pub fn of(route: &Route, gateway: &str) -> Self {
         Self {
             label: (route.policy == Policy::Failover).then(|| label(&route.topic, LABEL)),
@@ -57,36 +63,80 @@ impl Routing {
         }
     }
 
-    /// The topic a message is published on by this session.
-    pub fn topic(
-        &self,
-        topic: &str,
-        id: &str,
-        session: &SessionId,
-        vars: &BTreeMap<String, String>,
-    ) -> String {
-        let Some(template) = &self.publish_as else { return topic.to_owned() };
-        template.fill(|name| match name {
-            "topic" => Some(topic),
-            "id" => Some(id),
-            "gateway" => Some(&self.gateway),
-            "modem" => Some(session.modem.as_str()),
-            "session" => Some(session.session.as_str()),
-            name => vars.get(name).map(String::as_str),
-        })
+    /// The variables of the topic that a leased message is published on by this session.
+    fn variables<'a>(&'a self, lease: &'a Lease, id: &'a str, target: &'a Target) -> Variables<'a> {
+        Variables {
+            topic: &lease.topic,
+            id,
+            gateway: &self.gateway,
+            session: &target.id,
+            vars: &target.vars,
+        }
     }
 
-    /// The topic of a leased message.
-    pub(super) fn topic_of(
+    /// Bytes of the topic that a leased message is published on by this session.
+    pub(super) fn topic_length(&self, lease: &Lease, target: &Target) -> usize {
+        self.variables(lease, LONGEST_ID, target).length(self.publish_as.as_ref())
+    }
+
+    /// The publish that messages of one topic make. `None` if there are none.
+    ///
+    /// # Errors
+    /// The fault of its topic by the route, as the end of a sentence.
+    pub(super) fn publish(
         &self,
-        lease: &Lease,
-        session: &SessionId,
-        vars: &BTreeMap<String, String>,
-    ) -> String {
-        if self.publish_as.is_none() {
-            return lease.topic.clone();
+        leases: &[&Lease],
+        target: &Target,
+    ) -> Result<Option<Message>, &'static str> {
+        let Some(first) = leases.first() else { return Ok(None) };
+        let id = first.id.to_string();
+        let topic = self.variables(first, &id, target).fill(self.publish_as.as_ref());
+        check_name(&topic)?;
+        let payload = match &self.batch {
+            Some(batch) => batch::together(batch, leases.iter().copied()),
+            None => first.payload.clone(),
+        };
+        // The queue was given one of the three.
+        let qos = Qos::from_number(first.qos).unwrap_or(Qos::AtLeastOnce);
+        Ok(Some(Message { topic, payload, qos, retain: first.retain }))
+    }
+}
+
+/// The variables of the topic that a route publishes a message on.
+#[derive(Clone, Copy)]
+pub struct Variables<'a> {
+    /// The topic that the message was handed in with.
+    pub topic: &'a str,
+    /// The message's id.
+    pub id: &'a str,
+    /// The gateway's name.
+    pub gateway: &'a str,
+    /// The session that publishes.
+    pub session: &'a SessionId,
+    /// That session's own variables.
+    pub vars: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Variables<'a> {
+    fn value(&self, name: &str) -> Option<&'a str> {
+        match name {
+            "topic" => Some(self.topic),
+            "id" => Some(self.id),
+            "gateway" => Some(self.gateway),
+            "modem" => Some(self.session.modem.as_str()),
+            "session" => Some(self.session.session.as_str()),
+            name => self.vars.get(name).map(String::as_str),
         }
-        self.topic(&lease.topic, &lease.id.to_string(), session, vars)
+    }
+
+    /// The topic by a route's `publish_as`, if it has one.
+    pub fn fill(&self, publish_as: Option<&Template>) -> String {
+        publish_as.map_or_else(|| self.topic.to_owned(), |by| by.fill(|name| self.value(name)))
+    }
+
+    /// Bytes of that topic.
+    pub fn length(&self, publish_as: Option<&Template>) -> usize {
+        publish_as.map_or(self.topic.len(), |by| by.filled_length(|name| self.value(name)))
     }
 }
 
@@ -97,7 +147,7 @@ pub(super) struct Path {
     pub(super) free: bool,
     /// The least priority that the budget of its SIM lets through.
     pub(super) floor: u8,
-    /// It came back at this time, after it was down; `None` for one that never was.
+    /// The time at which it came back after it was down; `None` if it never was.
     pub(super) back_since: Option<Instant>,
 }
 

@@ -8,6 +8,7 @@ use queue::Queue;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::adopt::Held;
 use super::forwarder::Forwarder;
@@ -49,7 +50,7 @@ impl Forwarding {
         self.given.clone()
     }
 
-    /// The lanes whose forwarders wait: whoever has this may let them begin.
+    /// The lanes whose forwarders wait: its holder may let them begin.
     pub fn held(&self) -> watch::Sender<Held> {
         self.held.clone()
     }
@@ -59,8 +60,8 @@ impl Forwarding {
         self.held.send_replace(lanes);
     }
 
-    /// Tells those to end whose lane is not wanted, or not so, or held. What they gave out they see to its end,
-    /// and the rest of their messages they give back.
+    /// Asks those to end whose lane is not wanted, or not in this form, or held. They wait for the results of their
+    /// publishes, and give the rest of their messages back.
     pub fn end_others(&self, wanted: &[LanePlan]) {
         for (lane, running) in &self.running {
             let stays = wanted.iter().any(|plan| plan.lane == *lane && plan.is_like(&running.plan));
@@ -70,7 +71,7 @@ impl Forwarding {
         }
     }
 
-    /// Waits until those that were told to end have ended.
+    /// Waits until those that were asked to end have ended.
     ///
     /// # Cancel safety
     /// Those that have not ended yet do so by themselves, and are waited for at the next call.
@@ -82,7 +83,7 @@ impl Forwarding {
         self.running.retain(|_, running| !running.stop.is_cancelled());
     }
 
-    /// Starts what is wanted and does not run.
+    /// Starts the forwarders that are wanted and do not run.
     pub fn start(&mut self, wanted: Vec<LanePlan>) {
         self.forget_routes(&wanted);
         self.queue.share_among(wanted.iter().map(|plan| plan.lane.clone()).collect());
@@ -102,13 +103,15 @@ impl Forwarding {
             );
             let (waiting, name) = (forwarder.waiting(), lane.clone());
             let (mut held, told) = (self.held.subscribe(), stop.clone());
-            let task = self.tasks.spawn(async move {
+            let span = tracing::error_span!("lane", lane);
+            let task = async move {
                 let is_free = held.wait_for(|held| !held.contains(lane.as_str()));
-                // An error, or that it was told to stop: it has nothing to do then.
+                // An error, or a stop: it has nothing to do then.
                 drop(told.run_until_cancelled(is_free).await);
                 forwarder.run().await;
                 lane
-            });
+            };
+            let task = self.tasks.spawn(task.instrument(span));
             self.running.insert(name, Running { plan, stop, waiting, task });
         }
     }
@@ -125,7 +128,7 @@ impl Forwarding {
         self.running.iter().map(lane).collect()
     }
 
-    /// Waits until one ends that should not, and tells what became of it.
+    /// Waits for a forwarder to end unexpectedly, and returns the error.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -133,7 +136,9 @@ impl Forwarding {
         loop {
             match self.tasks.join_next().await {
                 Some(Ok(lane)) if !self.is_told(&lane) => {
-                    return anyhow::anyhow!("the forwarder of the lane {lane:?} ended by itself");
+                    return anyhow::anyhow!(
+                        "the forwarder of the lane {lane:?} ended unexpectedly"
+                    );
                 }
                 Some(Ok(lane)) => drop(self.running.remove(&lane)),
                 Some(Err(panic)) => return anyhow::anyhow!(panic).context("a forwarder panicked"),
@@ -150,7 +155,7 @@ impl Forwarding {
         match ended {
             Ok(lane) => drop(self.running.remove(&lane)),
             Err(error) => {
-                // Its lane is started anew, if it is still wanted.
+                // Its lane is started again, if it is still wanted.
                 self.running.retain(|_, running| running.task.id() != error.id());
                 tracing::error!("a forwarder was lost: {error}");
             }
@@ -165,7 +170,7 @@ impl Forwarding {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// Ends all at once; what they gave out may be published once more.
+    /// Ends all at once; messages that they gave out may be published once more.
     pub async fn shutdown(&mut self) {
         self.tasks.shutdown().await;
     }

@@ -17,24 +17,24 @@ use fleet::SessionId;
 /// One session of a lane.
 pub(super) struct Target {
     pub(super) id: SessionId,
-    /// The same in words: who took a message.
+    /// The same in words, for the record of a message.
     pub(super) path: Arc<str>,
     pub(super) uplink: Uplink,
     /// The session's variables for the topics of routes.
     pub(super) vars: BTreeMap<String, String>,
-    /// What is known of its modem, which may be a small one.
+    /// The facts about its modem, whose limits may be small.
     modem: Option<watch::Receiver<Snapshot>>,
-    /// What the budget of its SIM lets through.
+    /// The messages that the budget of its SIM lets through.
     allowance: Option<watch::Receiver<Allowance>>,
-    /// What it was when it was looked at last.
+    /// Its state when it was looked at last.
     seen: Seen,
-    /// Whether it was connected when it was looked at last; `None` before it ever was.
+    /// True if it was connected when it was looked at last; `None` before it ever was.
     was_connected: Option<bool>,
-    /// Since when it is connected again after it was down.
+    /// The time since which it is connected again after it was down.
     back_since: Option<Instant>,
-    /// A result stays out there and its message went elsewhere: it gets nothing more until that
-    /// result is in.
-    pub(super) stalled: watch::Sender<bool>,
+    /// True while a result is late, and its message of this lane went elsewhere. The session gets nothing more
+    /// from the lane until that result is in. (`uplink.stalled` is the same of any lane, and as long as the session says.)
+    pub(super) is_late: watch::Sender<bool>,
 }
 
 /// The messages that a path takes while it is free.
@@ -45,7 +45,7 @@ pub(super) struct Reach {
     limits: Option<(usize, usize, usize)>,
 }
 
-/// What a forwarder's choice rests on.
+/// The state on which a forwarder's choice rests.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     connected: bool,
@@ -65,7 +65,7 @@ impl Target {
             seen: Seen::default(),
             was_connected: None,
             back_since: None,
-            stalled: watch::Sender::new(false),
+            is_late: watch::Sender::new(false),
         }
     }
 
@@ -89,7 +89,7 @@ impl Target {
         self.allowance.as_ref().map_or(0, |allowance| allowance.borrow().floor)
     }
 
-    /// Waits until it is not what it was at the last [`look`](Self::look): it came or went, stalls or does so
+    /// Waits for a change since the last [`look`](Self::look): it came or went, stalls or does so
     /// no more, or its budget lets through something else.
     ///
     /// # Cancel safety
@@ -124,14 +124,13 @@ impl Target {
         }
     }
 
-    /// Reports whether a topic and a payload of so many bytes fit the modem, as far as that is known.
-    pub(super) fn may_take(&self, topic: &str, payload: usize) -> bool {
-        let takes =
-            |modem: &watch::Receiver<Snapshot>| modem.borrow().may_take(topic.len(), payload);
+    /// Reports whether a topic and a payload of these bytes fit the modem, as far as that is known.
+    pub(super) fn may_take(&self, topic: usize, payload: usize) -> bool {
+        let takes = |modem: &watch::Receiver<Snapshot>| modem.borrow().may_take(topic, payload);
         self.modem.as_ref().is_none_or(takes)
     }
 
-    /// What the modem takes, in words, as far as that is known.
+    /// The sizes that the modem takes, in words, as far as they are known.
     pub(super) fn room(&self) -> Option<String> {
         self.modem.as_ref().and_then(|modem| modem.borrow().room())
     }
@@ -172,12 +171,12 @@ impl Target {
         self.uplink.state.borrow().is_connected()
     }
 
-    /// Whether a result stays out there, of a message of this lane that went elsewhere or of any other.
+    /// Reports whether a result is late, of a message of this lane that went elsewhere or of any other.
     pub(super) fn is_stalled(&self) -> bool {
-        *self.stalled.borrow() || *self.uplink.stalled.borrow()
+        *self.is_late.borrow() || *self.uplink.stalled.borrow()
     }
 
-    /// Whether it can take any message at all.
+    /// Reports whether it can take any message at all.
     pub(super) fn is_free(&self) -> bool {
         self.is_connected() && !self.is_stalled() && self.floor() <= MAX_PRIORITY
     }

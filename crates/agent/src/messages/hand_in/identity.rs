@@ -1,4 +1,4 @@
-//! The identity of a message, by which two under one idempotency key are told apart.
+//! The identity of a message, by which two under one idempotency key are distinguished.
 
 use super::Submission;
 
@@ -6,7 +6,7 @@ use super::Submission;
 /// session, time to live and priority. Two submissions under one idempotency key whose digests differ are
 /// two messages. The key is no part of it, nor is the lane: a route that changed makes no other message.
 ///
-/// CRC-32 (IEEE): it is to find mistakes, and nobody gains by forging one.
+/// CRC-32 (IEEE): it is to find mistakes, and there is no gain in forging one.
 pub fn identity(submission: &Submission) -> u32 {
     let Submission { topic, payload, qos, retain, session, ttl, priority, key: _ } = submission;
     let mut digest = crc32fast::Hasher::new();
@@ -74,7 +74,7 @@ mod tests {
         let plain = Submission::new("sensors/t1", "21.5");
         let keyed = Submission { key: Some("k".to_owned()), ..plain.clone() };
         assert_eq!(identity(&plain), identity(&keyed));
-        // It is kept on disk beside the key: another figure would refuse what was handed in before an upgrade.
+        // It is kept on disk beside the key: another figure would refuse messages that were handed in before an upgrade.
         assert_eq!(identity(&plain), 1_981_494_455);
         let full = Submission {
             qos: 2,

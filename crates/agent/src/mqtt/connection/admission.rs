@@ -6,18 +6,29 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, timeout};
 
 use super::Connection;
-use super::end::{Admitted, End, fault};
 use crate::messages::hand_in::Refusal;
 use crate::metrics::families::ConnectionRefusal;
+use crate::mqtt::CONNECT;
+use crate::mqtt::end::{End, fault};
 use crate::mqtt::entrance::AtEntrance;
 use crate::mqtt::link::Link;
 use crate::mqtt::published::submission;
 use crate::mqtt::wire::{Connect, ConnectReason, Incoming, Malformed, Reason};
-use crate::mqtt::{CONNECT, READ};
 
 /// Before a wrong password is answered. Its connection keeps its place at the entrance meanwhile, of which there are
 /// few, so that guesses are as well.
 const WRONG_PASSWORD: Duration = Duration::from_millis(500);
+
+/// A client that may come in.
+pub(super) struct Admitted {
+    pub(super) connect: Box<Connect>,
+    /// Its client id if this side gave it one.
+    pub(super) assigned: Option<String>,
+    /// Its client id.
+    pub(super) name: String,
+    /// Its user, if users are checked.
+    pub(super) user: Option<String>,
+}
 
 impl<S: Link> Connection<S> {
     /// Lets a client in, unless it has to give way to another one before.
@@ -40,7 +51,7 @@ impl<S: Link> Connection<S> {
     async fn admitted(&mut self) -> Result<Admitted, End> {
         let connect = match timeout(CONNECT, self.connect()).await {
             Ok(connect) => connect?,
-            Err(_) => return Err(fault(Reason::MaximumConnectTime, "no CONNECT came in time")),
+            Err(_) => return Err(fault(Reason::MaximumConnectTime, "no CONNECT arrived in time")),
         };
         let assigned = connect.client_id.is_empty().then(|| uuid::Uuid::now_v7().to_string());
         self.check_client_id(&connect)?;
@@ -55,21 +66,23 @@ impl<S: Link> Connection<S> {
     /// The first packet has to be CONNECT (MQTT 3.1.1 §3.1).
     async fn connect(&mut self) -> Result<Box<Connect>, End> {
         loop {
-            match self.wire.decode(&mut self.inbound) {
+            match self.client.decode() {
                 Ok(Some(Incoming::Connect(connect))) => return Ok(connect),
                 Ok(Some(_)) => {
-                    return Err(fault(Reason::ProtocolError, "the first packet is no CONNECT"));
+                    return Err(fault(Reason::ProtocolError, "the first packet is not a CONNECT"));
                 }
                 Err(Malformed { refusal: Some(reason), .. }) => return Err(End::Refused(reason)),
                 Err(Malformed { reason, .. }) => {
-                    return Err(fault(reason, "what came first is no CONNECT of MQTT 3.1 to 5"));
+                    return Err(fault(
+                        reason,
+                        "the first packet is not a CONNECT of MQTT 3.1 to 5",
+                    ));
                 }
                 Ok(None) => {}
             }
-            self.inbound.reserve(READ);
-            // Nothing is lost where the agent ends: nothing was taken.
+            // Nothing is lost if the agent ends: nothing was taken.
             let read = tokio::select! {
-                read = self.stream.read_buf(&mut self.inbound) => read?,
+                read = self.stream.read_buf(self.client.input()) => read?,
                 () = self.serving.stop.cancelled() => return Err(End::Stopping),
             };
             if read == 0 {
@@ -94,10 +107,10 @@ impl<S: Link> Connection<S> {
             return Ok(());
         }
         self.serving.metrics.applications.connection_refused(ConnectionRefusal::Password);
-        // With the port no two lines would be the same, and the log is to count what repeats.
+        // With the port no two lines would be the same, and the log is to count repetitions.
         tracing::warn!(
             address = %self.address,
-            "a local MQTT client showed no good user name and password"
+            "a local MQTT client gave a wrong user name or password"
         );
         tokio::select! {
             () = sleep(WRONG_PASSWORD) => {}

@@ -42,14 +42,14 @@ impl Left {
                     None
                 }
             };
-            if let Some(Settled { held, result: Err(refusal) }) = settled {
-                let what = if held.is_will { "will" } else { "message of QoS 0" };
+            if let Some(Settled { message, result: Err(refusal) }) = settled {
+                let what = if message.is_will { "will" } else { "message of QoS 0" };
                 tracing::warn!(peer = self.peer, "a local MQTT client's {what} is lost: {refusal}");
             }
         }
         let lost = self.in_hand.lost();
         if lost > 0 {
-            let words = "messages of QoS 0, or wills, found no room and are lost";
+            let words = "messages of QoS 0, or wills, found no room in the queue and are lost";
             tracing::warn!(peer = self.peer, lost, "{words}");
             (0..lost).for_each(|_| self.serving.hand_in.refused(WayIn::Mqtt));
         }

@@ -45,7 +45,7 @@ fn rig(more: &str) -> Rig {
     Rig { hand_in, queue, _dir: dir, _now: now }
 }
 
-fn message(number: u16, payload: usize) -> Held {
+fn message(number: u16, payload: usize) -> Unanswered {
     let message = Message {
         topic: format!("t/{number}"),
         payload: Bytes::from(vec![b'x'; payload]),
@@ -55,7 +55,7 @@ fn message(number: u16, payload: usize) -> Held {
         is_text: false,
         properties: Vec::new(),
     };
-    Held::new(Id::new(number), message)
+    Unanswered::new(Id::new(number), message)
 }
 
 /// The numbers of the messages in the queue, in its order.
@@ -85,7 +85,7 @@ async fn what_is_taken_up_at_the_end_of_a_turn_keeps_its_order() {
     (13..=20).for_each(|number| in_hand.push(message(number, 10)));
     for number in 1..=20 {
         let settled = in_hand.next().await.unwrap();
-        assert_eq!(settled.held.id, Id::new(number));
+        assert_eq!(settled.message.id, Id::new(number));
     }
     assert_eq!(stored(&rig).await, (1..=20).collect::<Vec<_>>());
 }
@@ -119,7 +119,7 @@ async fn answer(in_hand: &mut InHand, most: Duration) -> Option<u16> {
             tokio::select! {
                 settled = in_hand.next() => if let Some(settled) = settled {
                     settled.result.expect("it is taken");
-                    return settled.held.id.map_or(0, Id::get);
+                    return settled.message.id.map_or(0, Id::get);
                 },
                 () = tokio::time::sleep(pause) => {}
             }
@@ -175,7 +175,7 @@ async fn a_queue_that_is_full_after_all_keeps_the_order() {
 async fn a_client_that_has_gone_leaves_what_it_would_not_send_again() {
     let rig = rig(", max_messages: 1");
     rig.queue.append(queue::NewMessage::new("filler", "f", "f")).await.unwrap();
-    let of_qos_0 = |bytes| Held { id: None, ..message(1, bytes) };
+    let of_qos_0 = |bytes| Unanswered { id: None, ..message(1, bytes) };
     let cost = of_qos_0(10).cost();
     let memory = Arc::new(Semaphore::new(usize::try_from(2 * cost).unwrap()));
     let mut in_hand = InHand::new(rig.hand_in.clone());
@@ -184,7 +184,7 @@ async fn a_client_that_has_gone_leaves_what_it_would_not_send_again() {
     in_hand.leave(&memory);
     assert_eq!(in_hand.line.len(), 1, "a message with a number is sent again");
     in_hand.push(message(2, 10));
-    in_hand.push(Held { is_will: true, ..of_qos_0(10) });
+    in_hand.push(Unanswered { is_will: true, ..of_qos_0(10) });
     assert_eq!((in_hand.line.len(), memory.available_permits(), in_hand.lost()), (2, 0, 2));
     in_hand.push(of_qos_0(10));
     assert_eq!((in_hand.line.len(), in_hand.lost()), (2, 3), "memory is bounded");
@@ -199,13 +199,13 @@ async fn the_time_that_a_message_waits_for_room_is_a_part_of_its_own() {
     let rig = rig("");
     let mut in_hand = InHand::new(rig.hand_in.clone());
     for (number, ttl) in [(1, 0), (2, 60)] {
-        let mut held = message(number, 10);
-        held.submission.ttl = Some(Duration::from_secs(ttl));
-        in_hand.push(held);
+        let mut message = message(number, 10);
+        message.submission.ttl = Some(Duration::from_secs(ttl));
+        in_hand.push(message);
         let settled = in_hand.next().await.unwrap();
         let is_dropped = settled.result.unwrap().outcome == queue::Outcome::Dropped;
         assert!(ttl == 0 || !is_dropped);
-        assert_eq!(settled.held.has_expired(), ttl == 0);
+        assert_eq!(settled.message.has_expired(), ttl == 0);
     }
     // Clocks are read in milliseconds: one that is over may be stored, and goes with the next sweep.
     let is_swept = async {

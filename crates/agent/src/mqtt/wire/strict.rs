@@ -1,6 +1,6 @@
-//! The judge of packets: refuses what MQTT says must be refused, over a packet's bytes and before the codec reads them.
+//! The judge of packets: refuses those that MQTT requires to be refused, over a packet's bytes and before the codec reads them.
 //!
-//! Codecs take what they can make sense of: NUL in a client id, bytes behind the end of a packet, a password without
+//! Codecs take everything that they can make sense of: NUL in a client id, bytes behind the end of a packet, a password without
 //! its user. A statement's number such as \[MQTT-3.1.2-22\] is that of MQTT 3.1.1 or, with a 5 in front, of MQTT 5.0.
 //! MQTT 3.1 is judged as 3.1.1.
 
@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::{MAX_PACKET, Reason};
 
-/// Returns where the body of the first packet of `inbound` stands; `None` while it is not whole.
+/// Returns the place of the body of the first packet of `inbound`; `None` while it is not whole.
 ///
 /// # Errors
 /// [`Reason`] if its length is none, or too large.
@@ -50,7 +50,7 @@ pub(super) fn judge(
         // PINGREQ
         0xc0 => {}
         0xe0 => body.disconnect()?,
-        // AUTH, which nothing here asked for, and what only a server sends.
+        // AUTH, which nothing here asked for, and packets that only a server sends.
         0xf0 if five => return Err(Reason::ProtocolError),
         0x20 | 0x90 | 0xb0 | 0xd0 => return Err(Reason::ProtocolError),
         // No packet, or reserved flags: [MQTT-2.2.2-2], 5: [MQTT-2.1.3-1].
@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
         self.reason(DISCONNECT)
     }
 
-    /// A reason and properties, both of which MQTT 5 lets out where they say nothing.
+    /// A reason and properties, both of which MQTT 5 leaves out if they are empty.
     fn reason(&mut self, place: u8) -> Result<(), Reason> {
         if !self.five || self.is_over() {
             return Ok(());
@@ -366,7 +366,7 @@ enum Value {
     Data,
 }
 
-/// Places where a client may put properties.
+/// Places at which a client may put properties.
 const CONNECT: u8 = 1;
 const WILL: u8 = 1 << 1;
 const PUBLISH: u8 = 1 << 2;

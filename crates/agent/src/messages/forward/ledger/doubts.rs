@@ -236,7 +236,7 @@ impl Doubts {
         self.was_lifted
     }
 
-    /// Notes that what was lifted is seen to.
+    /// Notes that lifted doubts are seen to.
     pub(super) fn settle(&mut self) {
         self.was_lifted = false;
     }
@@ -252,7 +252,7 @@ impl Doubts {
     /// would hold up.
     pub(super) fn turn(&self, rank: Rank, others: bool) -> Option<Instant> {
         let last = self.last.as_ref()?;
-        // Where nobody is held up, only what is known to cost a session has to wait.
+        // If others are not held up, only a message that is known to cost a session has to wait.
         if !others && (rank.is_unheard() || !last.was_trial) {
             return None;
         }

@@ -5,25 +5,25 @@ use std::collections::{BTreeMap, HashMap};
 use queue::Lease;
 use tokio::time::Instant;
 
-use super::{Entry, Ledger, Order, Stand};
+use super::{Entry, Ledger, Order, State};
 
-/// The way that a message can take.
+/// The path that a message can take now, or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Way {
-    /// By this path, which is free.
-    By(usize),
-    /// By no path that is free.
+pub(in super::super) enum Destination {
+    /// This path, which is free.
+    Path(usize),
+    /// None that is free, but one that is not.
     Later,
-    /// By no path at all.
+    /// None at all.
     Never,
     /// No free path lets its priority through.
     Below,
 }
 
-/// Says where messages can go.
-pub(in super::super) trait Ways {
-    /// The way that this one can take now.
-    fn way(&self, lease: &Lease) -> Way;
+/// Knows the destinations of messages.
+pub(in super::super) trait Destinations {
+    /// The destination of a message, as things are now.
+    fn destination(&self, lease: &Lease) -> Destination;
 }
 
 /// The messages that may go out now.
@@ -35,7 +35,7 @@ pub(in super::super) struct Outbound {
     /// A suspect whose turn it is; it goes alone.
     pub(in super::super) trial: Option<(usize, Order)>,
     /// Those that cannot go by any path now, and why.
-    pub(in super::super) misfits: Vec<(Order, Way)>,
+    pub(in super::super) misfits: Vec<(Order, Destination)>,
     /// The time of the next suspect's turn.
     pub(in super::super) turn: Option<Instant>,
 }
@@ -55,7 +55,7 @@ impl<P> Ledger<P> {
     /// arrive first.
     pub(in super::super) fn outbound(
         &self,
-        ways: &impl Ways,
+        paths: &impl Destinations,
         now: Instant,
         more: bool,
     ) -> Outbound {
@@ -67,8 +67,8 @@ impl<P> Ledger<P> {
                 suspects.push((order, entry));
                 continue;
             }
-            match ways.way(&entry.lease) {
-                Way::By(path) => {
+            match paths.destination(&entry.lease) {
+                Destination::Path(path) => {
                     let only = taken.entry(&entry.lease.topic).or_insert(Some(path));
                     if *only == Some(path) {
                         out.by_path.entry(path).or_default().push(order);
@@ -79,7 +79,7 @@ impl<P> Ledger<P> {
                 none => out.misfits.push((order, none)),
             }
         }
-        self.try_suspect(suspects, &taken, ways, (now, more), &mut out);
+        self.try_suspect(suspects, &taken, paths, (now, more), &mut out);
         for flight in self.flights.values().filter(|flight| flight.is_trial && !flight.has_ended) {
             out.by_path.remove(&flight.path);
         }
@@ -89,7 +89,7 @@ impl<P> Ledger<P> {
     fn taken(&self) -> Taken<'_> {
         let mut taken = Taken::new();
         for entry in self.entries.values() {
-            if let Stand::Given(id) | Stand::Stalled(id) = entry.stand
+            if let State::Given(id) | State::Stalled(id) = entry.state
                 && let Some(flight) = self.flights.get(&id)
             {
                 taken.insert(&entry.lease.topic, Some(flight.path));
@@ -102,26 +102,26 @@ impl<P> Ledger<P> {
         &self,
         suspects: Vec<(Order, &Entry)>,
         taken: &Taken<'_>,
-        ways: &impl Ways,
+        paths: &impl Destinations,
         (now, more): (Instant, bool),
         out: &mut Outbound,
     ) {
         let Some((order, entry)) = self.first_suspect(suspects) else { return };
-        let given = |entry: &Entry| matches!(entry.stand, Stand::Given(_));
+        let given = |entry: &Entry| matches!(entry.state, State::Given(_));
         let others = more || !out.by_path.is_empty() || self.entries.values().any(given);
         let rank = self.doubts.rank(&entry.lease.topic, entry.lease.id);
         out.turn = self.doubts.turn(rank, others).filter(|turn| *turn > now);
         if out.turn.is_some() {
             return;
         }
-        let path = match ways.way(&entry.lease) {
-            Way::By(path) => path,
+        let path = match paths.destination(&entry.lease) {
+            Destination::Path(path) => path,
             none => return out.misfits.push((order, none)),
         };
         if taken.get(entry.lease.topic.as_str()).is_some_and(|only| *only != Some(path)) {
             return;
         }
-        // Nothing else is on its way by that path, so that a loss accuses nobody else.
+        // Nothing else is on its way by that path, so that a loss accuses no other message.
         out.by_path.remove(&path);
         let is_busy =
             |path| self.flights.values().any(|f| f.path == path && !f.has_ended && !f.is_late);

@@ -74,13 +74,13 @@ struct World {
 
 struct Free<'a>(&'a [Session]);
 
-impl Ways for Free<'_> {
-    fn way(&self, lease: &Lease) -> Way {
+impl Destinations for Free<'_> {
+    fn destination(&self, lease: &Lease) -> Destination {
         let fits = |session: &Session| lease.payload.len() <= session.most;
         if let Some(path) = self.0.iter().position(|session| session.is_free() && fits(session)) {
-            return Way::By(path);
+            return Destination::Path(path);
         }
-        if self.0.iter().any(fits) { Way::Later } else { Way::Never }
+        if self.0.iter().any(fits) { Destination::Later } else { Destination::Never }
     }
 }
 
@@ -203,8 +203,8 @@ impl World {
         let more = self.queue.values().any(|message| message.at == At::Waiting);
         let out = self.ledger.outbound(&Free(&self.sessions), self.now, more);
         let mut some = false;
-        for (order, way) in out.misfits {
-            if way == Way::Later {
+        for (order, destination) in out.misfits {
+            if destination == Destination::Later {
                 if let Some(lease) = self.ledger.withdraw(order) {
                     self.put(lease.id, At::Passed);
                     (some, self.has_unfit) = (true, true);
@@ -311,17 +311,17 @@ impl World {
         assert_eq!(once, leased, "all that is leased is in a place");
         for (order, entry) in &self.ledger.entries {
             let flights = self.ledger.flights.values();
-            match &entry.stand {
-                Stand::Ready => {}
-                Stand::Given(id) | Stand::Stalled(id) => {
+            match &entry.state {
+                State::Ready => {}
+                State::Given(id) | State::Stalled(id) => {
                     let flight = &self.ledger.flights[id];
                     assert!(flight.open.contains(order) && !flight.has_ended && !flight.is_late);
                 }
-                Stand::Ending { end: End::Acknowledged { path }, .. } => {
+                State::Ending { end: End::Acknowledged { path }, .. } => {
                     let mut theirs = flights.filter(|f| f.path == *path && f.open.contains(order));
                     assert!(theirs.next().is_some(), "delivered, not on disk, and without a place");
                 }
-                Stand::Ending { .. } => {}
+                State::Ending { .. } => {}
             }
         }
         for (path, session) in self.sessions.iter().enumerate() {
@@ -330,7 +330,7 @@ impl World {
         }
         assert!(self.ledger.suspects().count() <= MOST_SUSPECTS + 2 * WINDOW);
         let ending =
-            self.ledger.entries.values().filter(|e| matches!(e.stand, Stand::Ending { .. }));
+            self.ledger.entries.values().filter(|e| matches!(e.state, State::Ending { .. }));
         assert!(self.ledger.len() <= 8 + MOST_SUSPECTS + 2 * WINDOW + ending.count());
     }
 
