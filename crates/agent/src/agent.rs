@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activity::Activities;
 use crate::budget::Books;
+use crate::chronicle::Chronicle;
 use crate::http::{
     self, App, Console, Door, Gate, Listings, Places, Receipts, Reloading, Status, Streams, Tokens,
 };
@@ -42,6 +43,7 @@ use crate::mqtt::{self, Users};
 use crate::now::{Now, View};
 use crate::recover::Recoverer;
 use crate::reload::{Contents, Planner, Reloads, Request};
+use crate::upkeep::follow::Follower;
 use crate::upkeep::systemd::{self, Handed};
 use crate::upkeep::telemetry;
 use crate::upkeep::telemetry::TelemetryTasks;
@@ -279,11 +281,11 @@ impl Agent {
             stop.clone(),
         );
         App {
-            gate: Gate::new(tokens, view.clone(), Arc::clone(&metrics), stop.clone()),
+            gate: Gate::new(tokens.clone(), view.clone(), Arc::clone(&metrics), stop.clone()),
             hand_in: HandIn::new(view.clone(), Arc::clone(&metrics), stop.clone()),
             receipts: Receipts::new(view.queue.clone(), self.forwarding.given()),
             streams: Streams::new(downlink.clone(), stop),
-            status: Status::new(view.clone()),
+            status: Status::new(view.clone(), tokens),
             devices: Devices::new(sighted, &view, &metrics),
             listings: Listings::default(),
             console: Console::new(self.factory.env.catalog.borrow().commands()),
@@ -291,6 +293,7 @@ impl Agent {
             log,
             view,
             metrics,
+            chronicle: self.factory.activities.chronicle.clone(),
         }
     }
 
@@ -302,6 +305,7 @@ impl Agent {
             Ok(())
         });
         self.keep_books();
+        self.keep_chronicle();
         let App { gate, status, .. } = app;
         self.services.spawn(async move {
             gate.report().await;
@@ -326,6 +330,21 @@ impl Agent {
         let stop = self.stop.clone();
         self.services.spawn(async move {
             books.keep(&stop).await;
+            Ok(())
+        });
+    }
+
+    /// Notes what happens, and keeps it on disk.
+    fn keep_chronicle(&mut self) {
+        let chronicle = self.factory.activities.chronicle.clone();
+        let (writer, stop) = (chronicle.clone(), self.stop.clone());
+        self.services.spawn(async move {
+            writer.keep(&stop).await;
+            Ok(())
+        });
+        let (view, stop) = (self.view.clone(), self.stop.clone());
+        self.services.spawn(async move {
+            Follower(chronicle).follow(&view, &stop).await;
             Ok(())
         });
     }
@@ -426,6 +445,8 @@ impl Agent {
 
     /// Stops intake, signs every session out, and closes the queue; each within its time.
     pub async fn end(&mut self) {
+        let chronicle = self.factory.activities.chronicle.clone();
+        chronicle.ending();
         self.stop.cancel();
         let grace = self.view.now().fleet.shutdown_grace;
         self.modems.end(grace).await;
@@ -448,7 +469,7 @@ impl Agent {
                 inbox.close().await;
             }
         };
-        let closed = async { tokio::join!(self.view.queue.close(), close_inbox) };
+        let closed = async { tokio::join!(self.view.queue.close(), close_inbox, chronicle.save()) };
         if tokio::time::timeout(CLOSE_QUEUE, closed).await.is_err() {
             tracing::warn!("the disk did not store the last commit in time");
         }
@@ -476,5 +497,6 @@ fn factory(
         format!("could not read the budget's account in {}", fleet.queue.path.display())
     })?;
     let downlink = Downlink::new(Arc::clone(&metrics), inbox);
-    Ok(ModemFactory { env, ledger, metrics, activities: Activities::default(), downlink, books })
+    let activities = Activities::new(Chronicle::open(&fleet.queue.path));
+    Ok(ModemFactory { env, ledger, metrics, activities, downlink, books })
 }

@@ -1,6 +1,7 @@
 //! The HTTP server: metrics, health, and the API for local applications.
 
 mod accept;
+mod actions;
 mod app;
 mod console;
 mod devices;
@@ -8,6 +9,7 @@ mod doctor;
 mod error;
 mod gate;
 mod guesses;
+mod history;
 mod inbox;
 mod log;
 mod messages;
@@ -84,24 +86,28 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/publish", post(publish::publish))
         .layer(allowed(Right::Publish));
     let api = Router::new()
-        .route("/", get(page::html))
-        .route("/page.css", get(page::css))
-        .route("/page.js", get(page::script))
+        .merge(page::files())
         .route("/api/v1/devices", get(devices::devices))
         .route("/api/v1/doctor", get(doctor::doctor))
         .route("/api/v1/events", get(page::events))
+        .route("/api/v1/events/history", get(history::events))
         .route("/api/v1/inbox", get(inbox::read).delete(inbox::confirm))
         .route("/api/v1/inbox/readers", get(inbox::readers))
         .route("/api/v1/log", get(log::read).put(log::change))
         .route("/api/v1/log/recent", get(log::recent))
         .route("/api/v1/messages", get(messages::messages))
         .route("/api/v1/modems", get(modems::modems))
+        .route("/api/v1/modems/{name}/history", get(history::modem))
+        .route("/api/v1/modems/{name}/reset", post(actions::reset))
+        .route("/api/v1/modems/{name}/sessions/{session}/reconnect", post(actions::reconnect))
+        .route("/api/v1/modems/{name}/sessions/{session}/test", post(actions::test))
         .route("/api/v1/queue", get(queue::stat))
         .route("/api/v1/queue/messages", get(queue::messages))
         .route("/api/v1/queue/requeue", post(queue::requeue))
         .route("/api/v1/queue/purge", post(queue::purge))
         .route("/api/v1/reload", post(reload::apply))
         .route(PLAN, plan(&app))
+        .layer(middleware::from_fn_with_state(app.clone(), actions::noted))
         .layer(allowed(Right::All));
     // A command may wait for longer than a request.
     let console = Router::new()

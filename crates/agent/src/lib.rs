@@ -8,6 +8,7 @@
 pub mod activity;
 pub mod agent;
 pub mod budget;
+pub mod chronicle;
 pub mod doctor;
 pub mod http;
 mod json_file;

@@ -7,6 +7,7 @@ use fleet::{Fleet, SessionId};
 use modem::Snapshot;
 use modem::console::Access;
 use modem::exam::Link;
+use modem::reset::Resets;
 use modem::session::{SessionState, Uplink};
 use queue::Queue;
 use tokio::sync::{Notify, watch};
@@ -33,6 +34,8 @@ pub struct ModemView {
     pub meter: Option<Meter>,
     /// The access to its port for a person's own commands.
     pub access: Access,
+    /// The way to ask for its reset.
+    pub resets: Resets,
     /// Its sessions, in file order.
     pub sessions: Vec<SessionView>,
 }

@@ -10,6 +10,8 @@ pub mod client;
 pub mod devices;
 pub mod doctor;
 pub mod error;
+pub mod events;
+pub mod history;
 pub mod inbox;
 pub mod log;
 pub mod messages;

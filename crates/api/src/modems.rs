@@ -21,6 +21,9 @@ pub struct Fleet<S = Seen> {
     /// The queue.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub queue: Option<Queue>,
+    /// True if callers over TCP have to show `http.token`; without it the status page is read-only.
+    #[serde(default)]
+    pub asks_for_token: bool,
 }
 
 /// One modem.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use agent::chronicle::Chronicle;
 use agent::http::{
     self, App, Console, Door, Gate, Listings, Receipts, Reloading, Status, Streams, Tokens,
 };
@@ -139,14 +140,15 @@ fn router(gateway: &Gateway, door: Door) -> Router {
     // Nothing reloads: the fleet file has a target of its own.
     let (reloads, _) = Reloads::new();
     let tokens = watch::channel(Tokens::default()).1;
-    let gate = Gate::new(tokens, view.clone(), Arc::clone(&metrics), stop.clone());
+    let gate = Gate::new(tokens.clone(), view.clone(), Arc::clone(&metrics), stop.clone());
     http::router(App {
         gate: gate.at(door),
         hand_in: gateway.hand_in(&stop),
         receipts: Receipts::new(view.queue.clone(), Given::default()),
-        status: Status::new(view.clone()),
+        status: Status::new(view.clone(), tokens),
         devices: Devices::new(watch::channel(Sightings::default()).1, &view, &metrics),
         listings: Listings::default(),
+        chronicle: Chronicle::default(),
         console: Console::new(gateway.catalog.commands()),
         log: log().clone(),
         reloading: Reloading::new(reloads, planner(gateway, &stop)),

@@ -48,6 +48,7 @@ mod radio;
 pub mod recording;
 pub mod recovery;
 pub mod reply;
+pub mod reset;
 mod roster;
 pub mod script;
 mod search;

@@ -27,6 +27,7 @@ use crate::observe::{DisconnectReason, Observer};
 use crate::place::Place;
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::recovery::{Sign, Stage};
+use crate::reset::{Requests, Resets, reset_on_request};
 use crate::roster::Roster;
 use crate::serial;
 use crate::service::{listen, work};
@@ -60,6 +61,9 @@ pub struct Modem {
     access: Access,
     opened: watch::Sender<Option<At>>,
     listeners: Arc<UrcListeners>,
+    /// The way to ask for a reset, and its end in this task.
+    resets: Resets,
+    requests: Requests,
 }
 
 impl Modem {
@@ -72,6 +76,7 @@ impl Modem {
     ) -> (Self, watch::Receiver<Snapshot>) {
         let (core, watched) = Core::new(config, env, observer);
         let (access, opened, listeners) = Access::new();
+        let (resets, requests) = Resets::new();
         let modem = Self {
             core,
             device: Device::default(),
@@ -84,6 +89,8 @@ impl Modem {
             access,
             opened,
             listeners,
+            resets,
+            requests,
         };
         (modem, watched)
     }
@@ -96,6 +103,11 @@ impl Modem {
     /// Returns its sessions: others may join and leave while it runs.
     pub fn roster(&self) -> Arc<Roster> {
         Arc::clone(&self.roster)
+    }
+
+    /// Returns the way to ask for its reset.
+    pub fn resets(&self) -> Resets {
+        self.resets.clone()
     }
 
     /// Returns the way to the modem while it is identified, for questions beside its service.
@@ -265,6 +277,7 @@ impl Modem {
             asked,
             opened,
             listeners,
+            requests,
             ..
         } = self;
         core.stand(State::Identifying, None);
@@ -277,7 +290,7 @@ impl Modem {
         let _open = Open::new(opened, at.clone());
         let serve = async {
             loop {
-                match serve(core, &at, &mut events, roster).await {
+                match serve(core, &at, &mut events, roster, requests).await {
                     End::Booted(words) => {
                         tracing::info!("{words}; restarting");
                         roster.went(DisconnectReason::Network, words);
@@ -358,17 +371,19 @@ async fn serve(
     at: &At,
     events: &mut mpsc::Receiver<PortEvent>,
     roster: &Roster,
+    requests: &mut Requests,
 ) -> End {
     let known = match identify(core, at, events).await {
         Ok(known) => known,
         Err(end) => return end,
     };
     core.shows(Sign::Identified);
-    let shared = Shared::new();
+    let shared = Shared::new(&core.env.stop);
     let _lent = lend(core, at, &known);
-    // Both arms end the service; none awaits in its body.
+    // All arms end the service; none awaits in its body.
     tokio::select! {
         end = listen(core, events, known.profile.listener(), &shared) => end,
+        end = reset_on_request(core, at, known.profile, &shared, requests) => end,
         end = work(core, at, &known, roster, &shared) => end,
     }
 }

@@ -341,6 +341,17 @@ impl Ladder {
         }
     }
 
+    /// Notes a modem reset that a person asked for. It counts against the budget, and is cured by
+    /// the next identification.
+    pub(crate) fn reset_by_hand(&mut self, now: Instant) {
+        self.roll(now);
+        self.used = self.used.saturating_add(1);
+        self.first.get_or_insert(now);
+        let climb = self.climb.unwrap_or_else(|| Climb::new(Cause::Failing, now));
+        let trial = Some((Action::ModemReset, now + self.policy.boot));
+        self.climb = Some(Climb { trial, ..climb });
+    }
+
     /// Notes that the requested action is done: its time to help begins.
     pub(crate) fn done(&mut self, now: Instant) {
         let boot = self.policy.boot;

@@ -280,7 +280,12 @@ async fn service(
     if is_needed {
         mqtt.stop(at).await;
     }
-    if end == ServeEnd::Stopped { Err(End::Stopped) } else { Ok(None) }
+    if end != ServeEnd::Stopped {
+        return Ok(None);
+    }
+    // Sessions that made way for a reset: the reset ends this stay.
+    stop.cancelled().await;
+    Err(End::Stopped)
 }
 
 /// Removes files of earlier runs from the modem once sessions are on their way, and then waits for

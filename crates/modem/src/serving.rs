@@ -39,7 +39,7 @@ pub(crate) async fn serve_sessions(
         if is_up {
             serve_all(core, at, known, roster, shared).await
         } else {
-            await_sessions(core, roster).await
+            await_sessions(shared, roster).await
         }
     };
     // A working session is better evidence than the modem's own report.
@@ -64,12 +64,12 @@ pub(crate) async fn serve_sessions(
 }
 
 /// Waits without sessions until there is one.
-async fn await_sessions(core: &Core, roster: &Roster) -> ServeEnd {
+async fn await_sessions(shared: &Shared, roster: &Roster) -> ServeEnd {
     while roster.is_empty() {
         // Both arms are cancel safe, and none awaits in its body.
         tokio::select! {
             () = roster.changed() => {}
-            () = core.env.stop.cancelled() => return ServeEnd::Stopped,
+            () = shared.parting.cancelled() => return ServeEnd::Stopped,
         }
     }
     ServeEnd::Regrouped
@@ -83,7 +83,7 @@ async fn serve_all(
     roster: &Roster,
     shared: &Shared,
 ) -> ServeEnd {
-    let (stop, model) = (&core.env.stop, &known.model);
+    let (stop, model) = (&shared.parting, &known.model);
     let mut serving = FuturesUnordered::new();
     loop {
         while !stop.is_cancelled()
@@ -122,7 +122,7 @@ fn serve_one<'a>(
     let lost = shared.holders.hold(client, lent.session());
     async move {
         let supervisor = SessionSupervisor { core, shared, client };
-        let stop = core.env.stop.child_token();
+        let stop = shared.parting.child_token();
         let Some(session) = lent.session() else { return (client, ServeEnd::Stopped) };
         let leave = session.leave.clone();
         let end = {

@@ -10,22 +10,26 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 pub use crate::chain::Chain;
 use crate::message::Inbox;
-use crate::mqtt::{Connection, Message, MqttError, Qos, Scope};
+use crate::mqtt::{Connection, MqttError, Qos, Scope};
 use crate::observe::{DisconnectReason, Observer, PublishResult};
 
+mod broken;
 mod context;
 mod failures;
 mod job;
 mod presence;
+mod publish;
 mod stagger;
 mod state;
 mod window;
 mod words;
 
+use broken::Broken;
 pub(crate) use context::{Lost, ServeEnd, SessionContext, Supervisor};
 use failures::Failures;
 pub use job::{Job, Outcome, Progress};
 pub use presence::Presence;
+use publish::publish_patiently;
 pub use stagger::Stagger;
 pub use state::{SessionPhase, SessionState};
 pub use window::{Place, Window};
@@ -47,10 +51,6 @@ const STABLE: Duration = Duration::from_secs(120);
 
 /// The first wait before a reconnect.
 const RECONNECT: Duration = Duration::from_secs(1);
-
-/// Code 14 "client is busy" passes by itself; the publish is tried this often, this far apart.
-const BUSY_RETRIES: u32 = 20;
-const BUSY_WAIT: Duration = Duration::from_millis(250);
 
 /// The time after a failed publish within which the URC of the lost connection comes, if any.
 const LOST_FOLLOWS: Duration = Duration::from_millis(300);
@@ -98,11 +98,21 @@ pub struct Uplink {
     pub stalled: watch::Receiver<bool>,
     /// Its places for messages of the queue. A message in the session holds one of them.
     pub window: Window,
+    /// Asks for a new connection; used by [`reconnect`](Self::reconnect).
+    pub renew: watch::Sender<u64>,
+}
+
+impl Uplink {
+    /// Has the session sign out and in again. If it waits before its next attempt, that comes now.
+    pub fn reconnect(&self) {
+        self.renew.send_modify(|asked| *asked = asked.wrapping_add(1));
+    }
 }
 
 enum Next {
     Stop,
     Forbidden,
+    Renew,
     Lost(Lost),
     Job(Job),
 }
@@ -114,6 +124,7 @@ pub struct Session {
     jobs: mpsc::Receiver<Job>,
     state: watch::Sender<SessionState>,
     stalled: watch::Sender<bool>,
+    renew: watch::Receiver<u64>,
     observer: Arc<dyn Observer>,
     backoff: Backoff,
     /// True while a connection stands whose end is not counted yet.
@@ -134,6 +145,8 @@ pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, S
     let (state, state_rx) =
         watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
     let (stalled, stalled_rx) = watch::channel(false);
+    let renew = watch::Sender::default();
+    let renew_rx = renew.subscribe();
     let backoff = Backoff::new(RECONNECT, config.reconnect_max);
     let leave = CancellationToken::new();
     (
@@ -143,12 +156,14 @@ pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, S
             stalled: stalled_rx,
             leave: leave.clone(),
             window: Window::new(WINDOW),
+            renew,
         },
         Session {
             config,
             jobs,
             state,
             stalled,
+            renew: renew_rx,
             observer,
             backoff,
             open: false,
@@ -252,9 +267,12 @@ impl Session {
                     return ServeEnd::ServiceLost;
                 }
                 Err(Scope::Message) => {
-                    // The configuration cannot work with this modem; a reload or another modem may help.
-                    self.while_down(context.stop.clone().cancelled_owned()).await;
-                    return ServeEnd::Stopped;
+                    // The configuration cannot work with this modem; a reload, another modem or a
+                    // person who changed the broker may help.
+                    if self.rests(None, context.stop).await {
+                        return ServeEnd::Stopped;
+                    }
+                    continue;
                 }
                 Err(Scope::Service | Scope::Session | Scope::Busy) => {}
             }
@@ -270,14 +288,31 @@ impl Session {
                 true => RECONNECT,
                 false => self.failures.next_wait(&mut self.backoff, sound),
             };
-            let stop = context.stop.clone();
-            let stopped = self
-                .while_down(async { tokio::time::timeout(wait, stop.cancelled()).await.is_ok() })
-                .await;
-            if stopped {
+            if self.rests(Some(wait), context.stop).await {
                 return ServeEnd::Stopped;
             }
         }
+    }
+
+    /// Waits before the next attempt, until a person asks for it at the latest. Returns true at the
+    /// stop.
+    async fn rests(&mut self, wait: Option<Duration>, stop: &CancellationToken) -> bool {
+        let mut renew = self.renew.clone();
+        let over = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        self.while_down(async {
+            // All arms are cancel safe, and none awaits in its body.
+            tokio::select! {
+                () = stop.cancelled() => true,
+                Ok(()) = renew.changed() => false,
+                () = over => false,
+            }
+        })
+        .await
     }
 
     /// Notes that the stack works for this session.
@@ -289,6 +324,7 @@ impl Session {
     /// Runs one connection, from CONNECT to its end. `Ok` after the stop.
     async fn once(&mut self, context: &mut SessionContext<'_>) -> Result<(), Scope> {
         while context.lost.try_recv().is_ok() {} // of an earlier connection
+        self.renew.mark_unchanged();
         self.stand(SessionPhase::Connecting, None);
         context.supervisor.connecting();
         let began = Instant::now();
@@ -399,6 +435,7 @@ impl Session {
                 Some(lost) = context.lost.recv() => Next::Lost(lost),
                 () = context.stop.cancelled() => Next::Stop,
                 Ok(_) = context.forbidden.wait_for(|forbidden| *forbidden) => Next::Forbidden,
+                Ok(()) = self.renew.changed() => Next::Renew,
                 Some(job) = self.jobs.recv() => Next::Job(job),
             };
             match next {
@@ -409,6 +446,10 @@ impl Session {
                 Next::Lost(lost) => return Err(lost.into()),
                 Next::Job(job) if job.progress.is_closed() => {} // withdrawn
                 Next::Job(job) => self.publish(context, job).await?,
+                Next::Renew => {
+                    self.part(context).await;
+                    return Err(Broken::asked());
+                }
                 Next::Forbidden => {
                     self.part(context).await;
                     return Err(Broken::forbidden());
@@ -542,45 +583,6 @@ impl Session {
                 }
             }
         }
-    }
-}
-
-/// Publishes, and asks again while the client is busy with an earlier operation.
-async fn publish_patiently(
-    context: &SessionContext<'_>,
-    message: &Message,
-) -> Result<(), MqttError> {
-    let mut retries = 0;
-    loop {
-        match context.mqtt.publish(context.at, context.client, message).await {
-            Err(error) if error.scope() == Scope::Busy && retries < BUSY_RETRIES => {
-                retries += 1;
-                tokio::time::sleep(BUSY_WAIT).await;
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// A connection that ended by itself.
-struct Broken {
-    reason: DisconnectReason,
-    words: String,
-    scope: Scope,
-}
-
-impl Broken {
-    fn forbidden() -> Self {
-        let words = "roaming, and the fleet file has `roaming: deny`".to_owned();
-        Self { reason: DisconnectReason::Agent, words, scope: Scope::Session }
-    }
-}
-
-impl From<Lost> for Broken {
-    fn from(lost: Lost) -> Self {
-        let reason =
-            if lost.by_broker { DisconnectReason::Broker } else { DisconnectReason::Network };
-        Self { reason, words: lost.cause.to_owned(), scope: Scope::Session }
     }
 }
 

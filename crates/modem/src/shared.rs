@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::holders::Holders;
 use crate::kept::Kept;
@@ -35,11 +36,13 @@ pub(crate) struct Shared {
     pub(crate) holders: Holders,
     /// Messages that the modem keeps until they are fetched.
     pub(crate) kept: Kept,
+    /// Cancelled when the sessions are to sign out: the agent ends, or a person resets the modem.
+    pub(crate) parting: CancellationToken,
 }
 
 impl Shared {
-    /// Creates the news of a modem that was identified just now.
-    pub(crate) fn new() -> Self {
+    /// Creates the news of a modem that was identified just now; `stop` ends its sessions.
+    pub(crate) fn new(stop: &CancellationToken) -> Self {
         Self {
             since: Instant::now(),
             registered: watch::Sender::default(),
@@ -55,6 +58,7 @@ impl Shared {
             printed: Notify::new(),
             holders: Holders::default(),
             kept: Kept::default(),
+            parting: stop.child_token(),
         }
     }
 

@@ -129,7 +129,7 @@ fn every_answer_has_its_keys() {
     has("status --json", status, MODEMS);
 }
 
-const MODEMS: &str = "commit text, gateway text, version text,
+const MODEMS: &str = "asks_for_token bool, commit text, gateway text, version text,
     modems[].budget.bytes number, modems[].budget.left_bytes number, modems[].budget.reason text,
     modems[].budget.resets_at text, modems[].budget.stage text, modems[].budget.used_bytes number,
     modems[].busy bool, modems[].detection_seconds number, modems[].identified.firmware text,

@@ -29,6 +29,7 @@ mod faults;
 mod forbidden;
 mod gateways;
 mod grafana;
+mod history;
 mod home_assistant;
 mod hostile_modem;
 mod http;

@@ -23,15 +23,17 @@ const PUBLISHING: [(&str, &str); 3] = [
 ];
 
 /// All other requests that need a token.
-const THE_REST: [(&str, &str); 22] = [
+const THE_REST: [(&str, &str); 28] = [
     ("GET", "/"),
     ("GET", "/page.css"),
     ("GET", "/page.js"),
+    ("GET", "/page/client.js"),
     ("GET", "/api/v1/at?modem=m0"),
     ("POST", "/api/v1/at"),
     ("GET", "/api/v1/devices"),
     ("GET", "/api/v1/doctor"),
     ("GET", "/api/v1/events"),
+    ("GET", "/api/v1/events/history"),
     ("GET", "/api/v1/inbox?reader=a"),
     ("DELETE", "/api/v1/inbox?reader=a&forget=true"),
     ("GET", "/api/v1/inbox/readers"),
@@ -40,6 +42,10 @@ const THE_REST: [(&str, &str); 22] = [
     ("GET", "/api/v1/log/recent"),
     ("GET", "/api/v1/messages"),
     ("GET", "/api/v1/modems"),
+    ("GET", "/api/v1/modems/m0/history"),
+    ("POST", "/api/v1/modems/m0/reset"),
+    ("POST", "/api/v1/modems/m0/sessions/s/reconnect"),
+    ("POST", "/api/v1/modems/m0/sessions/s/test"),
     ("GET", "/api/v1/queue"),
     ("GET", "/api/v1/queue/messages?payload=true"),
     ("POST", "/api/v1/queue/requeue?all=true"),

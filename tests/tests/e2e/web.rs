@@ -134,7 +134,7 @@ fn credentials_that_a_browser_keeps_serve_no_page_of_another_origin() {
     let (browser, page) = (Browser::start(800, 600), empty_page());
     let here = format!("127.0.0.1:{}", lab.site.port());
     browser.open(&format!("http://gw:{TOKEN}@{here}/"));
-    until("the page", || browser.text().contains("0 of 1 modems serving").then_some(()));
+    until("the page", || browser.text().contains("1 of 1 modem needs attention").then_some(()));
     let shown = form(&browser, &page, &format!("http://{here}/api/v1/publish?topic=t"));
     assert!(shown.contains("foreign_origin"), "{shown}");
     assert_eq!(agent.queued(), 0);
@@ -151,7 +151,7 @@ fn the_status_page_works_through_a_tunnel_and_behind_a_proxy() {
     let (browser, tunnel) = (Browser::start(800, 600), forwarded(lab.site.port()));
     for (count, name) in (1..).zip(["localhost", "127.0.0.1", "gw.test"]) {
         browser.open(&format!("http://{name}:{}/", tunnel.number()));
-        until(name, || browser.text().contains("0 of 1 modems serving").then_some(()));
+        until(name, || browser.text().contains("1 of 1 modem needs attention").then_some(()));
         // The browser trusts plain HTTP only under `localhost`. Under other names it sends only
         // `Origin`.
         let script =

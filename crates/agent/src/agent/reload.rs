@@ -20,6 +20,7 @@ use crate::reload::plan::Step;
 use crate::reload::planner::{knowing, learn};
 use crate::reload::{Contents, Plan, Refused, Request};
 use crate::upkeep::systemd;
+use api::events::{Event, Level};
 use api::reload::{Line, summary};
 use fleet::{Context, Fleet, Loaded, Modem, Secrets, SessionId};
 
@@ -49,6 +50,7 @@ impl Agent {
     /// A reload that is dropped is done by half: only for the end of the agent.
     pub async fn serve_request(&mut self, request: Option<Request>) {
         let done = self.reload().await;
+        self.chronicle_reload(&done, request.is_some());
         // The caller may have gone.
         if let Some(answer) = request {
             drop(answer.send(done));
@@ -78,6 +80,24 @@ impl Agent {
         };
         systemd::reloaded(&words);
         done
+    }
+
+    fn chronicle_reload(&self, done: &Result<Vec<Line>, Refused>, is_by_api: bool) {
+        let (level, words) = match done {
+            Ok(lines) => (Level::Info, format!("reload applied: {}", summary(lines))),
+            Err(why) => {
+                let words = why.for_log();
+                (Level::Bad, format!("reload refused, the fleet runs on as it is: {words}"))
+            }
+        };
+        let (kind, by) = ("reload".to_owned(), (!is_by_api).then(|| "SIGHUP".to_owned()));
+        self.factory.activities.chronicle.push(Event {
+            kind,
+            level,
+            words,
+            by,
+            ..Event::default()
+        });
     }
 
     async fn apply(&mut self) -> Result<Vec<Line>, Refused> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 
+use super::actions::Notes;
 use super::console::Console;
 use super::gate::Gate;
 use super::modems::Status;
@@ -11,6 +12,7 @@ use super::queue::Listings;
 use super::receipts::Receipts;
 use super::reload::Reloading;
 use super::stream::Streams;
+use crate::chronicle::Chronicle;
 use crate::logging::Log;
 use crate::messages::hand_in::HandIn;
 use crate::metrics::Metrics;
@@ -34,6 +36,8 @@ pub struct App {
     pub status: Status,
     /// The devices that are plugged in.
     pub devices: Devices,
+    /// The history of events.
+    pub chronicle: Chronicle,
     /// Pages of the queue.
     pub listings: Listings,
     /// Commands to modems.
@@ -68,6 +72,7 @@ macro_rules! parts {
 }
 
 parts! {
+    chronicle: Chronicle,
     gate: Gate,
     hand_in: HandIn,
     receipts: Receipts,
@@ -80,4 +85,10 @@ parts! {
     reloading: Reloading,
     log: Log,
     metrics: Arc<Metrics>,
+}
+
+impl FromRef<Shared> for Notes {
+    fn from_ref(shared: &Shared) -> Self {
+        Self::new(shared.0.gate.clone(), shared.0.chronicle.clone())
+    }
 }

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::actions::Notes;
 use super::error::ApiError;
 use super::gate::Gate;
 use super::modems;
@@ -58,6 +59,7 @@ impl Console {
 /// are under way.
 pub(super) async fn run(
     State(gate): State<Gate>,
+    State(notes): State<Notes>,
     State(console): State<Console>,
     State(view): State<View>,
     request: Request,
@@ -96,6 +98,7 @@ pub(super) async fn run(
             dangerous,
             "command sent from the console"
         );
+        notes.action(Some(name), None, &format!("sent {}", order.shown()));
     }
     Ok(axum::Json(console.commands.run(&at, order).await))
 }

@@ -73,6 +73,16 @@ impl Gate {
         self.door == Door::Tcp && !self.tokens.borrow().are_asked_for()
     }
 
+    /// Returns the key of the fleet file, or the way, by which callers of this door act.
+    pub(super) fn by(&self) -> &'static str {
+        match self.door {
+            Door::Socket => "http.socket",
+            Door::PublishSocket => "http.publish_socket",
+            Door::Tcp if self.is_unguarded() => "no token",
+            Door::Tcp => "http.token",
+        }
+    }
+
     fn right(&self, headers: &HeaderMap) -> Result<Right, HttpRefusal> {
         match self.door {
             Door::Socket => Ok(Right::All),

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use api::history::ModemHistory;
 use api::modems::{Budget, Fleet, Level, Modem, Session};
 use axum::extract::State;
 use axum::http::StatusCode;
 use modem::Snapshot;
 use queue::Queue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::error::ApiError;
+use super::token::Tokens;
 use crate::activity::Activity;
 use crate::budget::Standing;
 use crate::now::{ModemView, Security, SessionView, View};
@@ -38,13 +40,19 @@ const PAGES: usize = 32;
 pub struct Status {
     view: View,
     history: Arc<History>,
+    tokens: watch::Receiver<Tokens>,
     pages: Arc<Semaphore>,
 }
 
 impl Status {
     /// Shows this fleet, with no signals yet.
-    pub fn new(view: View) -> Self {
-        Self { view, history: Arc::default(), pages: Arc::new(Semaphore::new(PAGES)) }
+    pub fn new(view: View, tokens: watch::Receiver<Tokens>) -> Self {
+        Self { view, history: Arc::default(), tokens, pages: Arc::new(Semaphore::new(PAGES)) }
+    }
+
+    /// Returns the last hour and day of a modem.
+    pub(super) fn history_of(&self, name: &str) -> ModemHistory {
+        self.history.all_of(name)
     }
 
     /// Takes down the signals, until `stop`.
@@ -75,6 +83,7 @@ impl Status {
             commit: crate::version::COMMIT.to_owned(),
             modems: now.modems.iter().map(|view| self.modem(view)).collect(),
             queue: Some(figures(&self.view.queue)),
+            asks_for_token: self.tokens.borrow().are_asked_for(),
         }
     }
 

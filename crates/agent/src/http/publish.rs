@@ -48,7 +48,7 @@ pub(super) async fn publish(
     Ok((StatusCode::ACCEPTED, Json(answer(&taken))))
 }
 
-fn answer(taken: &Taken) -> api::messages::Taken {
+pub(super) fn answer(taken: &Taken) -> api::messages::Taken {
     api::messages::Taken {
         id: taken.first.id.to_string(),
         dropped: taken.first.outcome == Outcome::Dropped,
@@ -68,7 +68,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 }
 
 /// The answer of HTTP to a refusal.
-fn refused(refusal: Refusal) -> ApiError {
+pub(super) fn refused(refusal: Refusal) -> ApiError {
     let words = modem::session::Chain(&refusal).to_string();
     let (status, code) = match refusal {
         Refusal::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
@@ -116,7 +116,7 @@ impl Params {
     }
 }
 
-fn check_topic(topic: &str) -> Result<(), ApiError> {
+pub(super) fn check_topic(topic: &str) -> Result<(), ApiError> {
     if topic.len() > MAX_TOPIC {
         return Err(ApiError::bad(
             "topic",

@@ -92,10 +92,20 @@ impl ModemFactory {
         let running = RunningModem { wanted, stop, roster: made.roster(), observer };
         let usb_path = modem.matching.usb_path.clone();
         let name = name.to_owned();
-        let (access, link) = (made.access(), made.link());
+        let (access, link, resets) = (made.access(), made.link(), made.resets());
         let sessions = views;
-        let view =
-            ModemView { name, port, usb_path, snapshot, link, activity, meter, access, sessions };
+        let view = ModemView {
+            name,
+            port,
+            usb_path,
+            snapshot,
+            link,
+            activity,
+            meter,
+            access,
+            resets,
+            sessions,
+        };
         Ok(NewModem { view, modem: made, running })
     }
 

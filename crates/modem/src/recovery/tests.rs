@@ -420,3 +420,23 @@ fn a_gentle_cure_that_holds_costs_nothing_and_a_reset_does() {
     }
     assert_eq!(cycles, 6);
 }
+
+#[test]
+fn a_reset_by_hand_counts_and_is_cured_by_the_next_identification() {
+    let mut story = Story::new(ALL);
+    story.ladder.reset_by_hand(story.now);
+    assert_eq!(story.ladder.stage(), Stage::Trying(Action::ModemReset));
+    assert!(story.ladder.is_resetting(), "its port may go");
+    assert_eq!(story.ladder.spent().0, 1);
+    assert_eq!(story.tell("identified"), ["modem_reset!"]);
+    assert_eq!(story.ladder.stage(), Stage::Calm);
+    // During trouble the sign that ends that trouble counts, and not an earlier one.
+    let _ = story.tell("lost");
+    story.ladder.reset_by_hand(story.now);
+    assert_eq!(story.tell("identified"), Vec::<String>::new());
+    assert_eq!(story.tell("registered"), ["modem_reset!"]);
+    // A modem that does not come back is recovery's again.
+    story.ladder.reset_by_hand(story.now);
+    let _ = story.tell("+2m");
+    assert_eq!(story.tell("mute").first().map(String::as_str), Some("-modem_reset"));
+}

@@ -8,9 +8,10 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::publish::BUSY_WAIT;
 use super::stagger::STAGGER;
 use super::*;
-use crate::mqtt::{Client, Mqtt, Received, ResultCode};
+use crate::mqtt::{Client, Message, Mqtt, Received, ResultCode};
 use crate::port::{At, Port};
 use crate::tls::Tls;
 
@@ -702,4 +703,30 @@ async fn kicks_under_suspected_messages_make_nobody_wait_longer() {
     }
     let soon = RECONNECT + LOST_FOLLOWS + STAGGER;
     assert!(longest[0] <= soon && longest[1] > RECONNECT * 5, "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_has_it_sign_in_again_or_cuts_its_wait_short() {
+    let refused = Turn::Fails(Scope::Session);
+    let mut rig = Rig::new(&[Turn::Succeeds, refused, refused, refused, Turn::TooLong], &[]);
+    rig.phase(SessionPhase::Connected).await;
+    rig.uplink.reconnect();
+    // It signs out, and is refused three times with growing waits.
+    rig.phase(SessionPhase::BackingOff).await;
+    while rig.stack.times("open").len() < 4 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    rig.phase(SessionPhase::BackingOff).await;
+    let asked = Instant::now();
+    rig.uplink.reconnect();
+    while rig.stack.times("open").len() < 5 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+    // It can never work, as far as the modem knows: only a person has it tried again.
+    rig.phase(SessionPhase::Failed).await;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(rig.stack.times("open").len(), 5);
+    rig.uplink.reconnect();
+    rig.phase(SessionPhase::Connected).await;
 }

@@ -1,175 +1,165 @@
-// The fleet at a glance. Everything shown is set as text, never as markup: names of networks and models
-// come from outside.
-"use strict";
+// The page as a whole: what is known of the fleet, which view is shown, and what stands above all views.
 
-const at = (id) => document.getElementById(id);
-const SIGNS = {
-  serving: ["good", "●"], searching: ["warn", "◐"], identifying: ["warn", "◐"], sim: ["warn", "◐"],
-  recovering: ["warn", "↻"], failed: ["bad", "✕"], absent: ["off", "○"],
-};
+import { at, make, setClass, setHidden, setText } from "./page/dom.js";
+import { follow, token } from "./page/client.js";
+import { SIGNS, span, summarize } from "./page/words.js";
+import { unlock } from "./page/actions.js";
+import { fleetView } from "./page/fleet.js";
+import { modemView } from "./page/detail.js";
+import { eventsView } from "./page/history.js";
 
-function make(tag, text, name) {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  if (name) made.className = name;
-  return made;
-}
+// The fleet as the agent reports it. Views read it, and are called when it changes.
+const fleet = { known: false, live: false, modems: [], queue: undefined, gateway: "", asksForToken: false, events: [] };
+const MINUTE = 60000;
 
-function small(parent, text) {
-  if (text) parent.append(make("small", text));
-}
+let view;
+let close = () => {};
 
-function size(bytes) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let unit = 0;
-  while (bytes >= 1024 && unit < units.length - 1) { bytes /= 1024; unit += 1; }
-  return `${unit ? bytes.toFixed(1) : bytes} ${units[unit]}`;
-}
-
-function span(seconds) {
-  if (seconds < 0) seconds = 0;
-  if (seconds < 60) return `${Math.round(seconds)} s`;
-  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
-  return `${Math.round(seconds / 86400)} d`;
-}
-
-// A line of the last hour: one place a minute, the newest at the right; where no value was, it is broken.
-function sparkline(values, latest) {
-  const SVG = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(SVG, "svg");
-  const [low, high, width] = [-130, -50, 60];
-  svg.setAttribute("viewBox", `0 0 ${width} 20`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("role", "img");
-  const known = values.filter((v) => v !== null);
-  svg.setAttribute("aria-label", known.length
-    ? `signal of the last hour, ${Math.min(...known)} to ${Math.max(...known)} dBm` : "no signal known");
-  const all = latest === undefined ? values : [...values, latest];
-  const start = width - all.length + 1;
-  let points = [];
-  const end = () => {
-    // One value alone is a dash about its place, so that half of it is seen even at an edge.
-    if (points.length === 1) points = [-0.4, 0.4].map((aside) => [points[0][0] + aside, points[0][1]]);
-    if (points.length) {
-      const line = document.createElementNS(SVG, "polyline");
-      // Numbers become text here and not before: a text and a number are joined by `+`, not added.
-      line.setAttribute("points", points.map((p) => p.map((n) => n.toFixed(1)).join(",")).join(" "));
-      svg.append(line);
-    }
-    points = [];
-  };
-  all.forEach((value, i) => {
-    if (value === null) return end();
-    const y = 20 - 20 * (Math.min(high, Math.max(low, value)) - low) / (high - low);
-    points.push([start + i, y]);
-  });
-  end();
-  return svg;
-}
-
-function network(modem) {
-  const cell = make("td");
-  const rats = (modem.signals || []).map((s) => s.rat).join(", ");
-  cell.append(modem.operator || "–");
-  small(cell, [rats, modem.temperature_celsius === undefined ? "" : `${modem.temperature_celsius} °C`]
-    .filter(Boolean).join(" · "));
-  return cell;
-}
-
-function signal(modem) {
-  const cell = make("td");
-  if (modem.signal) cell.append(make("span", `${modem.signal.dbm} dBm`, "number"));
-  else cell.append("–");
-  cell.append(sparkline(modem.signal_history_dbm || [], modem.signal && modem.signal.dbm));
-  small(cell, modem.signal && modem.signal.measure.toUpperCase());
-  return cell;
-}
-
-function sessions(modem) {
-  const cell = make("td");
-  const list = cell.appendChild(make("ul"));
+// A session that was refused and tries again is not well: it stays shown as refused until it is connected.
+// Else colours, title and the words that are read out would change at each attempt.
+function steady(before, modem) {
   for (const session of modem.sessions) {
-    const item = list.appendChild(make("li"));
-    item.append(make("span", session.connected ? "●" : "○", session.connected ? "good" : "off"));
-    item.append(` ${session.name} `);
-    item.append(make("span", session.connected ? "connected" : session.phase, session.connected ? "good" : "off"));
-    if (session.tls === "insecure") item.append(" ", make("span", "insecure TLS", "bad"));
-    small(item, session.connected ? "" : session.reason);
+    const old = ((before && before.sessions) || []).find((one) => one.name === session.name);
+    if (session.phase === "connecting" && old && old.phase === "backing_off") {
+      Object.assign(session, { phase: old.phase, reason: old.reason });
+    }
   }
-  if (!modem.sessions.length) cell.append("–");
-  return cell;
 }
 
-// Ages grow without news from the agent: they are shown anew each second from the time they hold.
-function age(seconds) {
-  if (seconds === undefined) return make("span", "–");
-  const time = make("time", "", "number");
-  time.dataset.since = seconds;
-  time.dateTime = new Date(seconds * 1000).toISOString();
-  return time;
+function take(name, data) {
+  if (name === "fleet") {
+    Object.assign(fleet, {
+      known: true, gateway: data.gateway, queue: data.queue, asksForToken: data.asks_for_token, modems: data.modems,
+    });
+    setText(at("version"), `modemfleet ${data.version}${data.commit ? ` (${data.commit.slice(0, 12)})` : ""}`);
+  } else {
+    const byName = new Map(fleet.modems.map((modem) => [modem.name, modem]));
+    for (const modem of data.modems || []) {
+      const before = byName.get(modem.name) || {};
+      steady(before, modem);
+      // The history comes once; from then on the page keeps it.
+      byName.set(modem.name, { ...modem, signal_history_dbm: before.signal_history_dbm || [] });
+    }
+    const order = data.order || fleet.modems.map((modem) => modem.name);
+    fleet.modems = order.map((one) => byName.get(one)).filter(Boolean);
+    if (data.queue) fleet.queue = data.queue;
+    if (data.events) fleet.events = [...fleet.events, ...data.events].slice(-200);
+  }
+  show(data.events || []);
 }
 
-function acknowledged(modem) {
-  const cell = make("td");
-  const times = modem.sessions.map((s) => s.last_ack_timestamp_seconds).filter((t) => t !== undefined);
-  cell.append(age(times.length ? Math.max(...times) : undefined));
-  return cell;
+function live(is) {
+  if (fleet.live === is) return;
+  fleet.live = is;
+  show([]);
 }
 
-function row(modem) {
-  const [colour, sign] = SIGNS[modem.state] || ["off", "?"];
-  const line = make("tr");
-  line.dataset.modem = modem.name;
-  const name = line.appendChild(make("th", modem.name));
-  name.scope = "row";
-  small(name, modem.identified ? modem.identified.model : "");
-  const state = make("td");
-  state.append(make("span", `${sign} ${modem.state}`, `state ${colour}`));
-  small(state, modem.state === "serving" ? "" : modem.reason);
-  small(state, modem.budget && modem.budget.reason);
-  const recoveries = make("td", String(modem.recoveries), "number");
-  line.append(state, network(modem), signal(modem), sessions(modem), acknowledged(modem), recoveries);
-  const labels = ["State", "Network", "Signal", "Sessions", "Last acknowledged", "Recoveries"];
-  [...line.children].slice(1).forEach((cell, i) => { cell.dataset.label = labels[i]; });
-  return line;
+// Adds the present signal of each modem to its last hour, as the agent does.
+function remember() {
+  if (!fleet.live) return;
+  for (const modem of fleet.modems) {
+    modem.signal_history_dbm = [...(modem.signal_history_dbm || []), modem.signal ? modem.signal.dbm : null].slice(-60);
+  }
 }
 
-function summary(fleet) {
-  const connected = fleet.modems.flatMap((m) => m.sessions).filter((s) => s.connected).length;
-  const all = fleet.modems.flatMap((m) => m.sessions).length;
-  const serving = fleet.modems.filter((m) => m.state === "serving").length;
-  return `${serving} of ${fleet.modems.length} modems serving, ${connected} of ${all} sessions connected`;
+function heading() {
+  const summary = at("summary");
+  if (!fleet.live && fleet.known) {
+    setText(summary, `${SIGNS.bad} No connection to the agent. What is shown is old.`);
+    setClass(summary, "summary bad");
+    document.title = `No connection – ${fleet.gateway}`;
+    return;
+  }
+  if (!fleet.known) return;
+  const { level, words } = summarize(fleet.modems);
+  // Read out only when it changes.
+  setText(summary, `${SIGNS[level]} ${words}`);
+  setClass(summary, `summary ${level}`);
+  document.title = `${words} – ${fleet.gateway}`;
+  setText(at("gateway"), fleet.gateway);
 }
 
-function show(fleet) {
-  at("gateway").textContent = fleet.gateway;
-  document.title = `${fleet.gateway} – modemfleet`;
-  at("version").textContent = `modemfleet ${fleet.version}` + (fleet.commit ? ` (${fleet.commit})` : "");
-  const words = summary(fleet);
-  // Told to screen readers only when it changes.
-  if (at("summary").textContent !== words) at("summary").textContent = words;
-  at("summary").className = "";
-  at("queued").textContent = `${fleet.queue.messages} (${size(fleet.queue.bytes)})`;
-  at("full").textContent = `${(100 * fleet.queue.bytes / fleet.queue.limit_bytes).toFixed(1)} %`;
-  at("oldest").textContent = fleet.queue.oldest_age_seconds === undefined ? "–" : span(fleet.queue.oldest_age_seconds);
-  at("dropped").textContent = String(Object.values(fleet.queue.dropped).reduce((a, b) => a + b, 0));
-  at("queue").hidden = false;
-  at("fleet").hidden = false;
-  at("fleet").tBodies[0].replaceChildren(...fleet.modems.map(row));
-  ages();
+function lock() {
+  const button = at("unlock");
+  setHidden(button, !fleet.known);
+  setText(button, token.get() ? "Lock" : "Unlock actions");
+  setClass(button, token.get() ? "open" : "");
 }
 
+function show(news) {
+  heading();
+  lock();
+  if (view && fleet.known) view.update(news);
+}
+
+// The view that the address names: `#/`, `#/events` or `#/modem/NAME`.
+function route() {
+  const path = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
+  const [page, ...rest] = path.split("/");
+  if (location.hash === "#main") return;
+  if (view) view.end();
+  const place = at("view");
+  place.replaceChildren();
+  const context = { fleet, place, show: () => show([]) };
+  if (page === "modem") view = modemView(context, rest.join("/"));
+  else if (page === "events") view = eventsView(context);
+  else view = fleetView(context);
+  for (const link of document.querySelectorAll("nav [data-page]")) {
+    const is = link.dataset.page === (page === "events" ? "events" : "fleet");
+    if (is) link.setAttribute("aria-current", page === "modem" ? "true" : "page");
+    else link.removeAttribute("aria-current");
+  }
+  scrollTo(0, 0);
+  if (fleet.known) view.update([]);
+}
+
+function connect() {
+  close();
+  fleet.live = false;
+  close = follow("api/v1/events?changes=true", take, live);
+}
+
+// Ages grow without news from the agent.
 function ages() {
   for (const time of document.querySelectorAll("time[data-since]")) {
-    time.textContent = `${span(Date.now() / 1000 - Number(time.dataset.since))} ago`;
+    setText(time, `${span(Date.now() / 1000 - Number(time.dataset.since))} ago`);
   }
 }
 
-const stream = new EventSource("api/v1/events");
-stream.addEventListener("fleet", (event) => show(JSON.parse(event.data)));
-stream.addEventListener("error", () => {
-  at("summary").textContent = "No connection to the agent; the page shows old data";
-  at("summary").className = "bad";
+const THEMES = { "": "dark", dark: "light", light: "" };
+const THEME_WORDS = { "": "Colours: system", dark: "Colours: dark", light: "Colours: light" };
+
+function theme(chosen) {
+  const root = document.documentElement;
+  if (chosen) root.dataset.theme = chosen;
+  else delete root.dataset.theme;
+  try {
+    if (chosen) localStorage.setItem("modemfleet-theme", chosen);
+    else localStorage.removeItem("modemfleet-theme");
+  } catch {
+    // It then holds for this page only.
+  }
+  setText(at("theme"), THEME_WORDS[chosen]);
+}
+
+at("theme").addEventListener("click", () => theme(THEMES[document.documentElement.dataset.theme || ""]));
+at("unlock").addEventListener("click", async () => {
+  if (token.get()) token.set(null);
+  else if (!(await unlock(fleet))) return;
+  connect();
+  lock();
+  route();
 });
+// The address of the skip link would be a page of its own.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  at("main").focus();
+});
+addEventListener("hashchange", () => { route(); at("main").focus({ preventScroll: true }); });
+setText(at("theme"), THEME_WORDS[document.documentElement.dataset.theme || ""]);
 setInterval(ages, 1000);
+setInterval(remember, MINUTE);
+at("view").append(make("p", { class: "soft", text: "Asking the agent …" }));
+route();
+connect();
+export { fleet };

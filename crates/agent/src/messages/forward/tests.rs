@@ -113,7 +113,8 @@ fn session(number: usize) -> (SessionId, Uplink, watch::Receiver<Allowance>, Fak
     let name = |text: &str| Name::new(text).unwrap();
     let id = SessionId { modem: name(&format!("m{number}")), session: name("s") };
     let (leave, window) = (CancellationToken::new(), Window::new(2));
-    let uplink = Uplink { jobs: job_tx, state: watched, stalled: watching, leave, window };
+    let renew = watch::Sender::new(0);
+    let uplink = Uplink { jobs: job_tx, state: watched, stalled: watching, leave, window, renew };
     let (allowance, allowed) = watch::channel(Allowance::default());
     (id, uplink, allowed, Fake { jobs, state, stalled, allowance })
 }
