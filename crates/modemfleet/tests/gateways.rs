@@ -102,7 +102,11 @@ fn a_selector_that_no_gateway_fits_is_refused_on_each_of_them_at_its_place() {
         ("[yard/depot]", "[yard/depot], gateways: [¶gw-03]", "did you mean `gw-0"),
         ("{ broker: lab }", "{ broker: lab, gateways: [¶gw-01.a.com] }", "up to the first dot"),
         ("gateways: [gw-01,", "¶gateway: gw-01\ngateways: [gw-01,", "leave `gateway` out"),
-        ("to: [yard/depot]", "¶to: [yard/depot], gateways: [gw-01]", "none of its sessions"),
+        (
+            "to: [yard/depot]",
+            "¶to: [yard/depot], gateways: [gw-01]",
+            "no session of this route is on a gateway of the route",
+        ),
     ] {
         assert!(FLEET.contains(from), "{from}");
         refused_at(&FLEET.replacen(from, marked, 1), message);

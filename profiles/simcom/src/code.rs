@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn a_refusal_without_a_code_says_what_is_usually_behind_it() {
         for (operation, words) in [
-            ("CMQTTCONNECT", "an A76xx wants a password beside a user name"),
+            ("CMQTTCONNECT", "an A76xx needs a password if a user name is set"),
             ("CMQTTACCQ", "the service is not started"),
             ("CMQTTSUB", "the filter is empty"),
             ("CMQTTPUB", "no topic is set"),
