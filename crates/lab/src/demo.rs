@@ -178,15 +178,16 @@ impl Demo {
         let Self { http, broker, .. } = self;
         let agent = self.agent.id().map(|id| id.to_string()).unwrap_or_default();
         let text = format!(
-            "started: an MQTT broker on {broker}; simulated modems north and south (SIM7600), east (SIM8200); \
-             the agent (process {agent}), its files in {}\n\
+            "page:    http://{http}/\n\
              metrics: curl -s http://{http}/metrics\n\
              modems:  curl -s http://{http}/api/v1/modems\n\
              publish: curl -X POST 'http://{http}/api/v1/publish?topic=hello' -d hi\n\
-             watch:   mosquitto_sub -h {} -p {} -t '#' -v",
-            self.folder.join("").display(),
+             watch:   mosquitto_sub -h {} -p {} -t '#' -v\n\
+             started: an MQTT broker on {broker}; simulated modems north and south (SIM7600), east (SIM8200); \
+             the agent (process {agent}), its files in {}",
             broker.ip(),
             broker.port(),
+            self.folder.join("").display(),
         );
         self.screen.print(&text)
     }

@@ -180,7 +180,7 @@ fn a_modem_that_is_absent_unknown_or_mute_is_told_as_such() {
     let mute = at(&lab, &["m1", "AT"]);
     let told = err(&mute);
     assert_eq!(mute.status.code(), Some(1), "{told}");
-    assert!(told.contains("no whole answer") || told.contains("no open port"), "{told}");
+    assert!(told.contains("no complete answer") || told.contains("no open port"), "{told}");
     drop(agent);
     // Without an agent the command opens the tty of the fleet file, if it has one.
     let absent = at(&lab, &["m0", "AT"]);
@@ -281,7 +281,7 @@ fn the_tutorial_is_done_on_a_tty_of_ones_own() {
     assert!(!out(&again).contains("+CSQ"), "{}", out(&again));
     for (args, words) in [
         (&["AT+CMQTTTOPIC=0,3"][..], "asks for 3 bytes of data"),
-        (&["AT+CMQTTTOPIC=0,3", "--data", "abcd"], "announces 3 bytes, and the data has 4"),
+        (&["AT+CMQTTTOPIC=0,3", "--data", "abcd"], "announces 3 bytes, but the data has 4"),
         (&["AT+CRESET"], "`--dangerous` sends it"),
     ] {
         let refused = run(Command::new(modemfleet()).args(["at", &tty]).args(args), b"");

@@ -396,7 +396,7 @@ fn faults_of_the_file_the_disk_and_the_service_are_found() {
     // A file in the place of the queue's folder.
     let site = alone("", "");
     fs::write(site.dir().join("queue"), "").unwrap();
-    is_at_gateway(&of(&site), "disk", "fail", "cannot be written", "another place");
+    is_at_gateway(&of(&site), "disk", "fail", "cannot be written", "another folder");
 
     let refused = doctor(&site, &["nroth"]);
     assert_eq!(refused.status.code(), Some(2));
@@ -451,7 +451,7 @@ fn a_port_that_may_not_be_opened_and_one_that_is_another_programs() {
     for (path, mode) in [(site.dir(), 0o755), (&file, 0o644), (&sim.tty(0), 0o000)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let denied = Case::new("", &[], ("port", "fail"), "with mode 0000, and the user", "udev rules");
+    let denied = Case::new("", &[], ("port", "fail"), "with mode 0000, so the user", "udev rules");
     is_found(&findings(&as_nobody(&binary, &site)), "north", &denied);
     fs::set_permissions(sim.tty(0), fs::Permissions::from_mode(0o600)).unwrap();
 

@@ -43,6 +43,10 @@ fn lab() -> (Lab, Agent) {
     lab.site.body = lab.site.body.replace("match:", "telemetry: { every: 1s }, poll: 1s, match:");
     lab.sims = vec![lab.plug_in(0, &[])];
     let agent = lab.start();
+    // The announcement holds the firmware, which is read after the model.
+    until("the firmware", || {
+        agent.http.get("/api/v1/modems").text().contains("\"firmware\"").then_some(())
+    });
     (lab, agent)
 }
 

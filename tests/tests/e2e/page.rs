@@ -380,7 +380,7 @@ fn an_action_takes_the_token_a_name_and_a_yes_and_is_in_the_history() {
     press(&browser, "Unlock actions");
     fill(&browser, "a-token-that-is-wrong");
     confirm(&browser);
-    shows(&browser, "show the token");
+    shows(&browser, "send the token");
     fill(&browser, TOKEN);
     confirm(&browser);
     until("the dialog to close", || (!asks(&browser)).then_some(()));

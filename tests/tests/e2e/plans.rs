@@ -133,8 +133,8 @@ fn check_and_a_plan_refuse_alike() {
         assert_eq!(output.status.code(), Some(2));
         let words = String::from_utf8_lossy(&output.stderr);
         if answer.status == 422 {
-            assert!(words.contains("the rest of the file is not judged"), "{words}");
-            assert!(answer.text().contains("the rest of the file is not judged"));
+            assert!(words.contains("the rest of the file is not checked"), "{words}");
+            assert!(answer.text().contains("the rest of the file is not checked"));
         }
     }
 }

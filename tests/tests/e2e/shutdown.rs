@@ -102,7 +102,7 @@ fn a_second_signal_ends_at_once() {
         let mut lab = lab(1, LONG);
         let mut agent = hanging(&mut lab);
         agent.process.signal(signal);
-        until("the end to begin", || agent.log().contains("ending").then_some(()));
+        until("the end to begin", || agent.log().contains("stopping").then_some(()));
         assert!(agent.process.end_within(Duration::from_millis(500)).is_none(), "it has minutes");
         agent.process.signal(signal);
         let end = agent.process.end_within(PATIENCE).expect("it ends at once");
@@ -115,7 +115,7 @@ fn no_message_is_taken_after_the_signal() {
     let mut lab = lab(1, "2s");
     let mut agent = hanging(&mut lab);
     agent.process.signal(Signal::TERM);
-    until("the end to begin", || agent.log().contains("ending").then_some(()));
+    until("the end to begin", || agent.log().contains("stopping").then_some(()));
     // Either the port is closed, or the answer is 503. A 202 would be a lost message.
     if let Some(answer) = agent.http.try_ask("POST", "/api/v1/publish?topic=t", &[], b"late") {
         assert_eq!(answer.status, 503, "{}", answer.text());

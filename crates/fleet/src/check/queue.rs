@@ -31,7 +31,7 @@ impl Build<'_> {
         }
         let Some(mode) = private::openings(folder).is_writable() else { return };
         let folder = folder.display();
-        let message = format!("other users may write to {folder} (mode {mode:04o})");
+        let message = format!("other users can write to {folder} (mode {mode:04o})");
         self.warn(place, message, Some(format!("chmod go-w {folder}")));
     }
 
