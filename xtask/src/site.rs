@@ -176,7 +176,9 @@ mod tests {
         assert!(pages.len() >= 60, "{} pages", pages.len());
         let summary = fs::read_to_string(folder.join("src/SUMMARY.md")).unwrap();
         assert!(summary.contains("](docs/concepts.md)") && summary.contains("](README.md)"));
-        for path in ["docs/images/page-fleet.png", "deploy/ansible/gateways.yml", "docs/concepts.md"] {
+        for path in
+            ["docs/images/page-fleet.png", "deploy/ansible/gateways.yml", "docs/concepts.md"]
+        {
             assert!(folder.join("src").join(path).is_file(), "{path}");
         }
         fs::remove_dir_all(folder).unwrap();
