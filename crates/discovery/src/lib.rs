@@ -269,7 +269,8 @@ impl Bus {
         }
     }
 
-    /// Scans the devices, and returns false if the scan failed.
+    /// Scans the devices. Returns false if another scan may see more: this one failed, and not
+    /// because there is no /sys, as in a bare root.
     fn rescan(&mut self, expected: bool) -> bool {
         match source::scan() {
             Ok(found) => {
@@ -282,7 +283,7 @@ impl Bus {
             }
             Err(error) => {
                 tracing::warn!("could not look for USB devices: {error}");
-                false
+                error.kind() == std::io::ErrorKind::NotFound
             }
         }
     }

@@ -145,6 +145,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_root_without_sys_is_told_from_one_that_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Sys { root: folder.path().to_owned() }.scan().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        fs::create_dir(folder.path().join("class")).unwrap();
+        fs::write(folder.path().join("class/tty"), "a file").unwrap();
+        let error = Sys { root: folder.path().to_owned() }.scan().unwrap_err();
+        assert_ne!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
     fn ttys_of_usb_are_found_with_their_device_and_interface() {
         let fake = Fake::new();
         assert_eq!(fake.sys().scan().unwrap(), []);
