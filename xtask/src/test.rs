@@ -19,8 +19,8 @@ pub(crate) struct Arguments {
     /// perhaps `usbfield` and `usb`. Those of more than a minute run in `cargo xtask bench field`.
     #[arg(long, value_name = "DIR")]
     field: Option<PathBuf>,
-    /// Run format, lints, the tests of all packages but the end-to-end ones, and the rules of the
-    /// repository. These are the steps to repeat during a change.
+    /// Run format, lints, unit tests and the rules of the repository: less than two minutes once all
+    /// is built.
     #[arg(long, conflicts_with_all = ["only", "field"])]
     quick: bool,
     /// Leave out these parts of the tests, and install nothing for them.
@@ -165,14 +165,20 @@ fn tests(nextest: bool, quick: bool, left_out: &[Part]) -> Vec<Invocation> {
         (true, false) if starts.is_empty() => vec![vec!["nextest", "run", "--workspace"]],
         (true, false) => vec![vec!["nextest", "run", "--workspace", "-E", &filter]],
         (true, true) => {
-            vec![vec!["nextest", "run", "--workspace", "-E", "not package(e2e) or binary(tidy)"]]
+            vec![vec![
+                "nextest",
+                "run",
+                "--workspace",
+                "-E",
+                "kind(lib) or kind(bin) or binary(tidy)",
+            ]]
         }
         (false, false) => {
             let all = ["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"];
             return vec![Invocation::cargo(&[&all, &skip[..]].concat())];
         }
         (false, true) => vec![
-            vec!["test", "--workspace", "--exclude", "e2e", "--lib", "--bins", "--tests"],
+            vec!["test", "--workspace", "--lib", "--bins"],
             vec!["test", "--workspace", "--test", "tidy"],
         ],
     };
@@ -302,9 +308,13 @@ mod tests {
         assert_eq!(selected(&QUICK, None).unwrap(), QUICK);
         let shown =
             |nextest| tests(nextest, true, &[]).iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert!(shown(true)[0].contains("'not package(e2e) or binary(tidy)'"), "{:?}", shown(true));
+        assert!(
+            shown(true)[0].contains("'kind(lib) or kind(bin) or binary(tidy)'"),
+            "{:?}",
+            shown(true)
+        );
         let [units, tidy] = &shown(false)[..] else { panic!("{:?}", shown(false)) };
-        assert!(units.contains("--exclude e2e"), "{units}");
+        assert!(units.contains("--lib --bins") && !units.contains("--tests"), "{units}");
         assert!(tidy.contains("--test tidy"), "{tidy}");
     }
 }

@@ -283,7 +283,7 @@ impl Bus {
             }
             Err(error) => {
                 tracing::warn!("could not look for USB devices: {error}");
-                error.kind() == std::io::ErrorKind::NotFound
+                error.kind() == io::ErrorKind::NotFound
             }
         }
     }
