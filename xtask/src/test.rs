@@ -38,6 +38,8 @@ enum Step {
     Setup,
     /// Checks the format of the code.
     Fmt,
+    /// Checks the spelling, if `typos` is installed.
+    Spelling,
     /// Checks the dependencies by deny.toml: licences, bans, sources. Advisories need the network
     /// and a database that changes daily: `cargo deny check advisories` is for people and for
     /// releases.
@@ -71,6 +73,7 @@ impl Step {
         match self {
             Self::Setup => "setup",
             Self::Fmt => "fmt",
+            Self::Spelling => "spelling",
             Self::Deny => "deny",
             Self::Dashboards => "dashboards",
             Self::Models => "models",
@@ -98,6 +101,11 @@ impl Step {
         let command = match self {
             Self::Setup | Self::Field => return Vec::new(),
             Self::Fmt => Invocation::cargo(&["fmt", "--all", "--", "--check"]),
+            Self::Spelling => {
+                let spelling = Invocation::new("typos", &["--format", "brief"]);
+                let is_there = Invocation::new("typos", &["--version"]).succeeds();
+                return is_there.then_some(spelling).into_iter().collect();
+            }
             Self::Deny => Invocation::cargo(&[
                 "deny",
                 "--locked",
