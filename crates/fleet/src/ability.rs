@@ -10,7 +10,7 @@ pub struct Ability {
     pub id: String,
     /// The beginnings of their answers to `AT+CGMM`, by which modems are identified.
     beginnings: Vec<String>,
-    /// How many sessions they hold.
+    /// The number of sessions that they hold.
     pub sessions: usize,
     /// The longest filter, in bytes.
     pub topic: usize,

@@ -33,7 +33,7 @@ pub struct FieldError {
     pub fault: &'static str,
 }
 
-/// How the password is made.
+/// The method by which the password is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
     /// HMAC-MD5, RFC 2104.
@@ -124,7 +124,7 @@ pub struct Device {
 pub struct Options {
     /// The client id before the bars; the device name if there is none.
     pub client_id: Option<String>,
-    /// How the password is made.
+    /// The method by which the password is made.
     pub method: Method,
     /// The security of the connection, which the client id contains.
     pub secure_mode: SecureMode,

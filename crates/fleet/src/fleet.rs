@@ -489,7 +489,7 @@ pub struct Route {
     pub topic: String,
     /// The sessions, the preferred one first; every one exists, none twice.
     pub to: Vec<SessionId>,
-    /// How they share the work.
+    /// The way in which they share the work.
     pub policy: Policy,
     /// The topic that is published instead of the message's own.
     pub publish_as: Option<Template>,
@@ -514,7 +514,7 @@ pub struct Batch {
     pub max_messages: usize,
     /// The most bytes, as long as a single message is not longer; at least 128.
     pub max_bytes: usize,
-    /// How long a message waits for others, 10 ms to 4 min.
+    /// The time for which a message waits for others, 10 ms to 4 min.
     pub max_delay: Duration,
     /// True if each message carries its id.
     pub ids: bool,

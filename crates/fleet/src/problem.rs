@@ -83,7 +83,7 @@ pub(super) struct Report {
     pub(super) dropped: usize,
     /// All errors so far.
     count: usize,
-    /// How often a name was looked for among those that are known.
+    /// The number of searches for a name among the known names.
     suggested: usize,
     stop: CancellationToken,
 }
@@ -144,7 +144,7 @@ impl Report {
         self.suggested <= MAX_SUGGESTIONS
     }
 
-    /// How many errors there are so far.
+    /// The number of errors so far.
     pub(super) fn errors(&self) -> usize {
         self.count
     }

@@ -66,7 +66,7 @@ impl Problems {
         self.list.is_empty()
     }
 
-    /// How many there are, as far as the file was judged.
+    /// The number of problems, as far as the file was judged.
     pub fn len(&self) -> usize {
         self.list.len() + self.dropped
     }

@@ -115,7 +115,7 @@ pub(super) struct Repeated {
     texts: HashSet<String>,
     /// Beginnings of those of [`LONG`] characters and more.
     begins: HashSet<String>,
-    /// How many bytes they have; the most come first.
+    /// Their length in bytes; the longest come first.
     lengths: Vec<usize>,
 }
 
@@ -213,7 +213,7 @@ pub(super) struct Found<'a> {
     nodes: Vec<&'a Node>,
     /// The beginnings of parts that are hidden only because of another place.
     others: HashSet<usize>,
-    /// How many of the nodes above may stand in other places too.
+    /// The number of nodes above that may stand in other places too.
     shared: usize,
     /// True if this is under a key for anchors, none of whose keys looks like a secret's.
     is_free: bool,
@@ -395,7 +395,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// How many bytes tags, anchors and the comments behind them take. No plain text begins as they do.
+/// Returns the bytes of tags, anchors and the comments behind them. No plain text begins as they do.
 fn before_value(written: &str) -> usize {
     let mut rest = written;
     while rest.starts_with(['&', '!']) {

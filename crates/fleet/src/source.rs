@@ -51,7 +51,7 @@ impl Source {
         begun.nth(left).map_or(self.text.len(), |(at, _)| start + at)
     }
 
-    /// How many characters, or line ends, stand before a byte.
+    /// Counts the characters, or line ends, before a byte.
     fn counted(&self, byte: usize, table: fn((u32, u32)) -> u32, is: fn(&&u8) -> bool) -> usize {
         let block = byte / BLOCK;
         let before = self.before.get(block).map_or(0, |counts| table(*counts));

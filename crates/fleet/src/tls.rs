@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 use crate::pem;
 use crate::secret::{Ref, SecretError};
 
-/// How a session over TLS is secured.
+/// The security of a session over TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// The authorities that may have signed the broker's certificate. None: `insecure: true`, and any

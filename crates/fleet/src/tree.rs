@@ -105,7 +105,7 @@ impl Node {
         same.take_while(|(name, _)| name.text == key).find(is_it)
     }
 
-    /// How messages call it.
+    /// Its name in messages.
     pub(super) fn noun(&self) -> &'static str {
         match self.kind {
             Kind::Null => "nothing",
@@ -140,7 +140,7 @@ const MAX_NODES: usize = 40_000;
 /// The most bytes of text in a file, with the texts of aliases.
 const MAX_TEXT: usize = 2 * 1024 * 1024;
 
-/// How deep brackets and blocks may be nested: serde_yaml ends at 128, and goes down once more for each.
+/// The most levels of brackets and blocks: serde_yaml ends at 128, and goes down once more for each.
 const MAX_DEPTH: usize = 100;
 
 /// Entries of a mapping among which one is looked for by halving.
@@ -195,7 +195,7 @@ struct Counted<'a> {
     line: Line,
 }
 
-/// How far a line was read.
+/// The part of a line that was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Line {
     /// White space at most.

@@ -8,10 +8,19 @@
 use std::{
     fmt,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::time::{ClockId, clock_gettime};
+
+/// Returns the present time for the writer's waits. Its thread waits for real time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own waits for real time, and the wall clock may be set"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
 
 /// The sources of the times; replaceable in tests.
 #[derive(Clone)]

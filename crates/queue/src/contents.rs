@@ -1,4 +1,4 @@
-//! What the file holds, as far as decisions need it without reading: the totals, the leases, and the
+//! The facts about the file that decisions need without reading it: the totals, the leases, and the
 //! first message of each bucket.
 
 use std::{

@@ -19,7 +19,7 @@ pub(super) const FEATURES: [&str; 2] = ["--features", "lab"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Missing(pub(super) String);
 
-/// How to compile for a kind of machine.
+/// The means to compile for a kind of machine.
 struct Toolchain {
     target: &'static str,
     /// Another compiler than cargo's usual one.

@@ -13,7 +13,7 @@ use crate::step::{self, Invocation};
 
 /// The result of a trial.
 enum Tried {
-    /// What was done.
+    /// The parts that were tried.
     Yes(&'static str),
     /// Why not.
     No(String),

@@ -1,6 +1,6 @@
-//! What udev tells: ttys of USB devices as they come and go, and those that are there.
+//! Events of udev and its list of devices: ttys of USB devices.
 //!
-//! Only std and libudev read /sys here, and no value of libudev's leaves its thread: its reference
+//! Only std and libudev read /sys here. No value of libudev leaves its thread, since its reference
 //! counts are not atomic.
 
 use std::collections::BTreeSet;
@@ -15,16 +15,17 @@ use super::sys::may_open;
 use crate::interfaces;
 use crate::table::{Change, Number, Tty};
 
-/// More ttys than come at once; udevd may lose an event.
+/// The most event numbers that are kept: more than the ttys that come at once. udevd may lose an
+/// event.
 const TOLD: usize = 64;
 
 /// Events of ttys and of USB devices, from now on.
 pub(super) struct Events {
     udev: AsyncMonitorSocket,
-    /// The kernel's own: it tells of a device while udevd is still to work on it, and of its ttys. Who may
-    /// open those as the kernel makes them, as root may, need not wait.
+    /// The kernel's own events: they report a device, and its ttys, before udevd has worked on it. A
+    /// process that may open a tty as the kernel makes it, as root may, need not wait for udevd.
     kernel: Option<AsyncMonitorSocket>,
-    /// Ttys of which the kernel told, and udevd has yet to.
+    /// Ttys that the kernel has reported, and udevd has not yet.
     told: BTreeSet<Number>,
 }
 
@@ -32,14 +33,14 @@ impl Events {
     /// Listens.
     ///
     /// # Errors
-    /// Where no netlink socket for udev's events can be had.
+    /// If no netlink socket for udev's events can be opened.
     pub(super) fn listen() -> io::Result<Self> {
         let devices = |builder: MonitorBuilder| {
             let builder = builder.match_subsystem("tty")?;
             builder.match_subsystem_devtype("usb", "usb_device")?.listen()
         };
         let udev = devices(MonitorBuilder::new()?)?;
-        // Some sandboxes let only udevd's through: times then count from those.
+        // Some sandboxes allow only udevd's events; times then count from those.
         let kernel =
             MonitorBuilder::new_kernel().and_then(devices).and_then(AsyncMonitorSocket::new);
         let kernel = kernel
@@ -48,7 +49,8 @@ impl Events {
         Ok(Self { udev: AsyncMonitorSocket::new(udev)?, kernel, told: BTreeSet::new() })
     }
 
-    /// The next event, if it is of interest; `None` where there will be no more.
+    /// Returns the next event, with `None` inside if it is not of interest; `None` if there are no
+    /// more.
     ///
     /// # Cancel safety
     /// An event that was not returned stays in its socket.
@@ -76,7 +78,7 @@ impl Events {
                     Some(Ok(None))
                 }
             },
-            // To read again what is known takes longer than the modem's first answer.
+            // A second reading of known facts takes longer than the modem's first answer.
             event = udev.next() => Some(event?.map(|event| {
                 let is_known = told.remove(&event.sequence_number());
                 while told.len() > TOLD {
@@ -88,7 +90,7 @@ impl Events {
     }
 }
 
-/// What the kernel says of a USB device, and of a tty that this process may open already.
+/// Returns the change of a kernel event: a USB device, or a tty that this process may open already.
 fn announcement(event: &Event) -> Option<Change> {
     let device = event.device();
     if device.subsystem() == Some(OsStr::new("tty")) {
@@ -104,7 +106,7 @@ fn announcement(event: &Event) -> Option<Change> {
     }
 }
 
-/// What an event of udev says; nothing where it is of no interest (`bind`, `change`, other ttys).
+/// Returns the change of an event of udev; `None` for `bind`, `change` and other ttys.
 fn change(event: &Event) -> Option<Change> {
     let device = event.device();
     let is_tty = device.subsystem() == Some(OsStr::new("tty"));
@@ -113,7 +115,7 @@ fn change(event: &Event) -> Option<Change> {
             tty(&device).map(|tty| Change::Came(tty, event.sequence_number()))
         }
         EventType::Add => Some(Change::DeviceCame(text(device.sysname())?)),
-        // Its parents may be gone: only the name is asked for.
+        // Its parents may be gone, so only the name is read.
         EventType::Remove if is_tty => {
             Some(Change::Went(device.devnode()?.to_owned(), event.sequence_number()))
         }
@@ -124,11 +126,11 @@ fn change(event: &Event) -> Option<Change> {
     }
 }
 
-/// The ttys of USB devices that are there. One that udevd has not finished with is left out where this
-/// process may not open it yet: its event follows, and before that its node has not its owner and group.
+/// Returns the ttys of USB devices. A tty that udevd has not finished with is left out if this process
+/// may not open it yet: its event follows, and until then its node lacks its owner and group.
 ///
 /// # Errors
-/// Where /sys cannot be read.
+/// If /sys cannot be read.
 pub(super) fn scan() -> io::Result<Vec<Tty>> {
     let mut done = enumerate(true)?;
     let not_yet = enumerate(false)?.into_iter().filter(|tty| may_open(&tty.node));
@@ -162,7 +164,7 @@ fn tty(device: &Device) -> Option<Tty> {
     })
 }
 
-/// The interfaces of the device in this folder that have a tty now.
+/// Returns the interfaces of the device in this folder that have a tty now.
 fn with_tty(device: &Path) -> Vec<u8> {
     let found = interfaces::of(device).into_iter().filter(|interface| interface.has_tty);
     found.map(|interface| interface.number).collect()

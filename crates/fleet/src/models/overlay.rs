@@ -555,7 +555,7 @@ fn words(text: &str) -> Result<String, Fault> {
     Err(Fault::new(format!("must be 1 to {MAX_WORDS} characters")))
 }
 
-/// How an answer to `AT+CGMM` begins.
+/// The beginning of an answer to `AT+CGMM`.
 fn beginning(text: &str) -> Result<String, Fault> {
     let text = quoted(text, MAX_WORDS)?;
     if normalised(&text).len() < MIN_BEGINNING {

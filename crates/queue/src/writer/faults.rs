@@ -6,7 +6,12 @@ use std::{
 };
 
 use super::presence::Presence;
-use crate::{clock::Clock, error::StoreError, stat::Failing, store::Store};
+use crate::{
+    clock::{Clock, now},
+    error::StoreError,
+    stat::Failing,
+    store::Store,
+};
 
 /// The interval of tries to store something again, if no command does.
 const EACH: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
@@ -80,14 +85,6 @@ impl Faults {
     pub(super) fn patience(&self) -> Option<Duration> {
         self.last.as_ref().map(|last| EACH.saturating_sub(last.tried.elapsed()))
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a thread of its own waits for real time, and the wall clock may be set"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    clock::now,
     config::{Config, Fsync},
     error::OpenError,
     lock::DirLock,
@@ -87,9 +88,4 @@ impl Folder {
     pub(super) fn leave(self) {
         drop(self.lock);
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a thread of its own, and the wall clock may be set")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{stat::Failing, store::Store};
+use crate::{clock::now, stat::Failing, store::Store};
 
 /// The interval of the check.
 const EACH: Duration = Duration::from_secs(1);
@@ -43,12 +43,4 @@ impl Presence {
         }
         self.lost = elsewhere.is_some();
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a thread of its own waits for real time, and the wall clock may be set"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::intake::Write;
+use crate::{clock::now, intake::Write};
 
 /// The longest wait of an acknowledgement. After a kill in that time, its message is published
 /// again.
@@ -58,12 +58,4 @@ impl Riding {
         (self.due, self.hurried) = (None, false);
         std::mem::take(&mut self.waiting)
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a thread of its own waits for real time, and the wall clock may be set"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::config::Fsync;
+use crate::{clock::now, config::Fsync};
 
 /// The longest time until an ack is synced. A message that a power loss restores is sent again, and
 /// a flash disk is spared half of its syncs.
@@ -82,14 +82,6 @@ impl Syncs {
             self.due = now().checked_add(interval);
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a thread of its own waits for real time, and the wall clock may be set"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

@@ -33,12 +33,12 @@ macro_rules! of_the_dialect {
     };
 }
 
-/// What modems do in the field.
+/// Behaviour of modems in the field.
 mod field {
     modem_conformance::field_scenarios!(crate::subject, of_the_dialect);
 }
 
-/// What every profile has to do.
+/// Duties of every profile.
 mod shared {
     modem_conformance::shared_scenarios!(crate::subject, scenarios);
 }
