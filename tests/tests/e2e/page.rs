@@ -107,7 +107,12 @@ fn axe() -> Option<String> {
 
 /// Checks that axe-core finds nothing to object to.
 fn is_accessible(browser: &Browser, view: &str) {
-    let Some(axe) = axe() else { return };
+    let Some(axe) = axe() else {
+        eprintln!(
+            "skipped: {view} is not checked by axe-core: npm install --prefix target axe-core"
+        );
+        return;
+    };
     let _ = browser.script(&format!("{axe}; window.axe = axe"));
     let found = browser.script(
         "return axe.run(document, { resultTypes: ['violations'] }).then(result => result.violations\
